@@ -118,12 +118,12 @@ def record_headers(traceparent: str | None = None) -> list[tuple[str, bytes]]:
 class LoadedManifest:
     """What a store began with: the images and their heads are in the Parquet files of this manifest."""
 
-    manifest: str
-    """Its content id."""
     folder: str
     """Where it lies: a path or a URI."""
-    name: str
-    """Of the manifest, in the folder `manifests` there."""
+    manifest: str
+    """Its name in the folder `manifests` there."""
+    manifest_id: str
+    """Its content id."""
     first_number: int
     """The first history number of the load; the number of the record is the last."""
     rows: int

@@ -240,8 +240,8 @@ class FirstLoad:
     manifest_id: str
     folder: str
     """Where the manifest lies, as somebody named it."""
-    name: str
-    """Of the manifest, in its folder."""
+    manifest: str
+    """Its name, in that folder."""
     rows: int
     images: int
     """Rows that a later one of the same image takes the place of are none."""

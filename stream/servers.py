@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.descriptors import reserve_descriptors
@@ -15,6 +16,7 @@ from stream.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
     from search.serving.server import SearchServerSettings
+    from storage.loading.run import LoadSettings
 
 __all__ = [
     "listen",
@@ -128,7 +130,22 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             explainer=ImageExplainer(settings, name),
             store_class=signal.store_class,
             history_days=signal.storage.history_days,
+            load=partial(_load_settings, settings, name),
         )
+    )
+
+
+def _load_settings(settings: Settings, signal_name: str) -> LoadSettings:
+    """Which images the store of a signal may begin with."""
+    from storage.loading.run import LoadSettings
+    from stream.bootstrap.signal import load_signal
+
+    _, signal = settings.signal(signal_name)
+    coder = code_settings(settings, signal).build()
+    return LoadSettings(
+        load_signal(settings, signal_name),
+        lambda search, score: coder.codes(score, search),
+        signal.storage.load_rows_per_s,
     )
 
 

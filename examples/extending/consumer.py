@@ -16,8 +16,10 @@ def newest_heads(values: Iterable[bytes]) -> dict[str, str]:
     seen = (0, 0)
     for value in values:
         change = Assignment.from_json(value)
-        if change.order > seen:  # records may come again after a restart
-            seen = change.order
+        if change.order <= seen:  # records may come again after a restart
+            continue
+        seen = change.order
+        if change.load is None:  # of a first load, the heads are in the files of its manifest
             heads[change.image_id] = change.head
             if not change.head:  # the image was deleted
                 del heads[change.image_id]

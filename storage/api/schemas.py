@@ -109,7 +109,8 @@ class HeadChangeOut(_Out):
     head: str = Field(description="The new head; empty if the image was deleted.")
     old_head: str | None = Field(description="The head before; null for a new image.")
     cause: str = Field(
-        description="founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed, bootstrapped or forgotten."
+        description="founded, matched, adopted, kept, unscored, deleted, pinned, parted, renamed, bootstrapped or "
+        "forgotten."
     )
     score: float | None
     matched: str | None

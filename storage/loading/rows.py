@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 from core.types import Cause, ImageId, Trigger
-from core.vectors import stored_problem, vector_rows
+from core.vectors import sound_rows, stored_problem
 from manifests.clustered_files import ClusteredBatch
 from manifests.columns import Places
 from manifests.rows import NumberedBatch
@@ -150,15 +150,15 @@ class RowWriter:
 
     def _checked_codes(self, batch: ClusteredBatch, names: Places) -> Codes:
         """Checks the vectors, and makes the codes if the file has none."""
-        found = []
-        for name, matrix in (("search", batch.images.search), ("score", batch.images.score)):
-            numbers, sound = vector_rows(_rows_of(matrix), matrix.shape[1])
-            for row in np.flatnonzero(~sound).tolist():
+        search, score = batch.images.search, batch.images.score
+        for name, matrix in (("search", search), ("score", score)):
+            for row in np.flatnonzero(~sound_rows(matrix)).tolist():
                 problem = stored_problem(name, matrix[row].tobytes(), matrix.shape[1])
                 assert problem is not None
                 raise names.error(row, name, f"cannot be searched or scored: {problem.detail}")
-            found.append(numbers)
-        return batch.codes if batch.codes is not None else self.make_codes(*found)
+        if batch.codes is not None:
+            return batch.codes
+        return self.make_codes(search.astype(np.float32), score.astype(np.float32))
 
 
 _LOADED = codec.TRIGGER_FLAGS[Trigger.MANIFEST]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError, MismatchError
 from core.files import replacing
+from core.first_loads import LoadRequest
 from manifests.clustered_files import Signal
 from manifests.folder import Folder, open_folder, read_manifest
 from manifests.manifest import Kind, Manifest
@@ -27,8 +28,8 @@ from manifests.rows import read_rows
 from storage.loading.checking import check_counts, check_sample
 from storage.loading.identities import checked_identities
 from storage.loading.interfaces import LoadCursor, LoadStage, LoadTarget, TakesFirstLoad
+from storage.loading.kept import KeptLoad
 from storage.loading.pace import Pace
-from storage.loading.requests import KeptLoad, LoadRequest
 from storage.loading.rows import MakeCodes, RowWriter
 from storage.records import FirstLoad
 
@@ -111,8 +112,8 @@ def run_load(kept: KeptLoad, store: TakesFirstLoad, settings: LoadSettings, watc
 
 
 def _snapshot(folder: Folder, request: LoadRequest) -> Manifest:
-    manifest = read_manifest(folder, request.name)
-    where = f"{folder.uri}, manifest {request.name}"
+    manifest = read_manifest(folder, request.manifest)
+    where = f"{folder.uri}, manifest {request.manifest}"
     if manifest.id != request.manifest_id:
         raise MismatchError(f"{where} has the id {manifest.id}, {request.manifest_id} was asked for")
     if manifest.kind is not Kind.SNAPSHOT:
@@ -166,7 +167,7 @@ def _finished(kept: KeptLoad, target: LoadTarget, watch: LoadWatch) -> FirstLoad
     load = FirstLoad(
         manifest_id=request.manifest_id,
         folder=request.folder,
-        name=request.name,
+        manifest=request.manifest,
         rows=kept.rows,
         images=kept.images,
         clusters=kept.clusters,

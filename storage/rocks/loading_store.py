@@ -11,7 +11,7 @@ from pathlib import Path
 from core.errors import MismatchError
 from core.types import NO_OFFSET
 from storage.errors import as_write_error
-from storage.loading.requests import FOLDER
+from storage.loading.kept import FOLDER
 from storage.records import StoreState
 from storage.rocks.bulk_forgets import BulkForgets
 from storage.rocks.loader import RocksLoadTarget

@@ -72,10 +72,10 @@ def load_message(load: FirstLoad, epoch: StoreEpoch) -> Message:
         arrived_at_ms=load.started_ms,
         versions=Versions(),
     )
-    told = {
-        "manifest": load.manifest_id,
+    told: dict[str, str | int] = {
         "folder": load.folder,
-        "name": load.name,
+        "manifest": load.manifest,
+        "manifest_id": load.manifest_id,
         "first_number": epoch.first,
         "rows": load.rows,
         "images": load.images,

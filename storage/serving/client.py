@@ -10,6 +10,7 @@ import grpc
 
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError, UnavailableError
+from core.first_loads import LoadReport, LoadRequest
 from core.overrides import MAX_FORBIDDEN, ListedOverride, OverrideOutcome, OverrideRequest
 from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, ImageRules, Lookup, Membership, Tombstone, Written
@@ -28,6 +29,7 @@ from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
 from storage.serving.forgotten_messages import forgotten_of
+from storage.serving.load_messages import load_of, load_request_message
 from storage.serving.messages import decision_message, heads_of, lookup_of, page_of, progress_of, written_of
 from storage.serving.operation_messages import operation_page_of
 from storage.serving.override_messages import outcome_of, override_page_of, override_request_message
@@ -338,6 +340,52 @@ class StorageClient(RpcClient):
             UnavailableError: The server is down or too slow.
         """
         self._call(self._stub.CancelOperation, pb.CancelOperationRequest(number=number))
+
+    def load(self, request: LoadRequest) -> LoadReport:
+        """Begins the store with the images of a manifest, or goes on with that; asked again, it says how far it is.
+
+        Raises:
+            MismatchError: Something was applied to the store, or another load is under way or live.
+            RefusedError: This kind of store cannot be loaded.
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        return self._loaded(self._stub.Load, load_request_message(request))
+
+    def load_status(self) -> LoadReport | None:
+        """How far the first load is; None: none was asked for.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        answer: pb.LoadStatusResponse = self._call(self._stub.LoadStatus, pb.LoadStatusRequest())
+        return load_of(answer) if answer.manifest_id else None
+
+    def abort_load(self, manifest_id: str) -> LoadReport:
+        """Ends a first load and removes what it wrote.
+
+        Raises:
+            MismatchError: It is live, or another one.
+            RefusedError: There is none.
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down, too slow or cannot write.
+        """
+        return self._loaded(self._stub.AbortLoad, pb.AbortLoadRequest(manifest_id=manifest_id))
+
+    def finish_load(self, manifest_id: str) -> LoadReport:
+        """Makes a first load live that is ready. Then the server ends, and must be started again.
+
+        Raises:
+            MismatchError: It is not ready, or another one.
+            RefusedError: There is none.
+            DeniedError: The caller has not the write key.
+            UnavailableError: The server is down, too slow or cannot write: ask again.
+        """
+        return self._loaded(self._stub.FinishLoad, pb.FinishLoadRequest(manifest_id=manifest_id))
+
+    def _loaded(self, method: Any, request: Any) -> LoadReport:
+        answer: pb.LoadStatusResponse = self._call(method, request)
+        return load_of(answer)
 
     def _stream(self, call: Any) -> Iterator[Any]:
         """The messages of a streaming call. The call is cancelled when the caller stops reading."""

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
+from core.first_loads import LoadReport, LoadRequest, LoadState
 from storage.errors import WriteError, as_write_error
 from storage.interfaces import ClusterStore
 from storage.loading.interfaces import TakesFirstLoad
+from storage.loading.kept import KeptLoad, read_kept, write_kept
 from storage.loading.pace import Rate
-from storage.loading.requests import KeptLoad, LoadReport, LoadRequest, LoadState, read_kept, write_kept
 from storage.loading.run import LoadSettings, run_load
 from storage.records import FirstLoad
 
@@ -40,7 +41,7 @@ class FirstLoads:
     def __init__(
         self,
         store: ClusterStore,
-        settings: LoadSettings | None,
+        settings: Callable[[], LoadSettings] | None,
         swapped: Callable[[], None],
         now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
         clock: Callable[[], float] = time.monotonic,
@@ -49,7 +50,7 @@ class FirstLoads:
 
         Args:
             store: Nothing can be loaded unless it is a `TakesFirstLoad`.
-            settings: What may be loaded; None: nothing.
+            settings: Tells what may be loaded; None: nothing.
             swapped: Called when the store was closed because other content takes its place.
             now_ms: Milliseconds since the epoch.
             clock: Seconds that only grow.
@@ -101,13 +102,13 @@ class FirstLoads:
             self._thread.join()
             self._thread = None
 
-    def report(self) -> LoadReport:
-        """How far the load is."""
+    def report(self) -> LoadReport | None:
+        """How far the load is; None: none was asked for."""
         live, kept = self._live, self._kept
         if live is not None:
             return LoadReport(
-                state=LoadState.LIVE,
-                manifest_id=live.manifest_id,
+                LoadRequest(live.folder, live.manifest, live.manifest_id, ""),
+                LoadState.LIVE,
                 rows_done=live.rows,
                 rows_total=live.rows,
                 images=live.images,
@@ -115,13 +116,14 @@ class FirstLoads:
                 started_ms=live.started_ms,
                 ended_ms=live.ended_ms,
             )
-        if kept is None:
-            return LoadReport()
+        return None if kept is None else self._report(kept)
+
+    def _report(self, kept: KeptLoad) -> LoadReport:
         loads = kept.state is LoadState.LOADING
         return LoadReport(
-            state=LoadState.WAITING if loads and self._waits else kept.state,
-            manifest_id=kept.request.manifest_id,
-            detail=self._detail if loads else kept.detail,
+            kept.request,
+            LoadState.WAITING if loads and self._waits else kept.state,
+            self._detail if loads else kept.detail,
             rows_done=self._rows,
             rows_total=kept.rows,
             rows_per_s=self._rate.per_s() if loads and not self._waits else 0.0,
@@ -131,8 +133,8 @@ class FirstLoads:
             ended_ms=kept.ended_ms,
         )
 
-    def load(self, request: LoadRequest) -> LoadReport:
-        """Begins a load, or goes on with it; one that is done stays done. One that failed or was aborted begins anew.
+    def load(self, request: LoadRequest) -> LoadReport | None:
+        """Begins a load, or goes on with it; one that is done stays so. One that failed or was aborted begins anew.
 
         Raises:
             MismatchError: Another load is under way or live, or something was applied to the store.
@@ -148,6 +150,8 @@ class FirstLoads:
             if kept is not None and kept.is_active:
                 self._check_same(kept.request.manifest_id, request.manifest_id, "there is a first load of")
                 self._keep(replace(kept, request=replace(kept.request, log_id=request.log_id)))
+                if kept.state is LoadState.LOADING and self._stopped.is_set():
+                    self._start()  # an abort was refused by the disk
                 return self.report()
             store.hold(self._why_held)
             try:
@@ -156,11 +160,13 @@ class FirstLoads:
             except BaseException:
                 store.hold(None)
                 raise
-            log.info("a first load begins: manifest %s (%s in %s)", request.manifest_id, request.name, request.folder)
+            log.info(
+                "a first load begins: manifest %s (%s in %s)", request.manifest_id, request.manifest, request.folder
+            )
             self._start()
             return self.report()
 
-    def abort(self, manifest_id: str) -> LoadReport:
+    def abort(self, manifest_id: str) -> LoadReport | None:
         """Ends a load and removes what it wrote. One that has failed or was aborted stays so.
 
         Raises:
@@ -169,14 +175,14 @@ class FirstLoads:
             WriteError: The disk refuses it.
         """
         with self._calls:
-            kept = self._of(manifest_id)
-            if kept.is_active:
+            if self._of(manifest_id).is_active:
                 self.stop()
+            if self._of(manifest_id).is_active:  # it may have failed meanwhile
                 self._end(LoadState.ABORTED, "")
                 log.warning("the first load of manifest %s was aborted", manifest_id)
             return self.report()
 
-    def finish(self, manifest_id: str) -> LoadReport:
+    def finish(self, manifest_id: str) -> LoadReport | None:
         """Makes a load live that is ready. The store is closed then, and the server must be started again.
 
         Raises:
@@ -190,7 +196,9 @@ class FirstLoads:
                 return self.report()
             kept = self._of(manifest_id)
             if kept.state is not LoadState.READY:
-                raise MismatchError(f"the first load of manifest {manifest_id} is {self.report().state}, not ready")
+                raise MismatchError(
+                    f"the first load of manifest {manifest_id} is {self._report(kept).state}, not ready"
+                )
             store.swap(kept.request.log_id)
             self._live = _live(kept)
         self._swapped()
@@ -243,27 +251,30 @@ class FirstLoads:
 
     def _run_once(self) -> None:
         assert self._kept is not None
-        settings, store = self._settings, self._able()
-        if settings is None:
-            raise BadInputError("the settings of this server do not say which images may be loaded")
-        load = run_load(self._kept, store, settings, self)
+        if self._settings is None:
+            raise BadInputError("this server was not told which images may be loaded")
+        load = run_load(self._kept, self._able(), self._settings(), self)
         self._keep(replace(self._kept, state=LoadState.READY, ended_ms=load.ended_ms))
         self._rows = load.rows
         log.info("the first load of manifest %s is ready: %d images", load.manifest_id, load.images)
 
     def _fail(self, why: str) -> None:
-        try:
-            self._end(LoadState.FAILED, why)
-        except NeardupError as error:
-            log.warning("what is left of the first load cannot be removed yet: %s", error)
+        while True:
+            try:
+                self._end(LoadState.FAILED, why)
+            except NeardupError as error:
+                log.warning("it cannot be kept that the first load has failed: %s", error)
+                if self._stopped.wait(_WAIT_MAX_S):
+                    return
+            else:
+                return
 
     def _end(self, state: LoadState, detail: str) -> None:
         """The load has ended without a result: it is kept that it has, then what it wrote goes."""
         assert self._kept is not None
-        self._kept = replace(self._kept, state=state, detail=detail, ended_ms=self.now_ms())
+        self._keep(replace(self._kept, state=state, detail=detail, ended_ms=self.now_ms()))
         store = self._able()
         store.hold(None)
-        write_kept(store.load_folder, self._kept)
         store.remove_leftovers(keep_target=False)
 
     def _clear(self) -> None:
@@ -298,10 +309,10 @@ class FirstLoads:
 
     def _why_held(self) -> str:
         found = self.report()
+        if found is None or found.state is LoadState.LIVE:
+            return "a first load has become live: the server starts again"
         if found.state is LoadState.READY:
             return "a first load is ready, and waits to be made live"
-        if found.state is LoadState.LIVE:
-            return "a first load has become live: the server starts again"
         share = 100 * found.rows_done // found.rows_total if found.rows_total else 0
         waits = f", and it waits: {found.detail}" if found.state is LoadState.WAITING else ""
         return f"a first load is under way: {share} %{waits}"
@@ -312,7 +323,7 @@ def _live(kept: KeptLoad) -> FirstLoad:
     return FirstLoad(
         request.manifest_id,
         request.folder,
-        request.name,
+        request.manifest,
         kept.rows,
         kept.images,
         kept.clusters,

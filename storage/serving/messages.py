@@ -26,7 +26,7 @@ from core.types import (
     Written,
 )
 from storage.embeddings import EmbeddingsPage, PlacedEmbedding
-from storage.records import Heads, StoreState
+from storage.records import FirstLoad, Heads, StoreState
 from storage.serving import storage_pb2 as pb
 from storage.serving.override_messages import rules_message, rules_of
 from storage.verify import VerifyProgress
@@ -276,8 +276,10 @@ def _last_verdict(message: pb.LastVerdict) -> LastVerdict:
     )
 
 
-def describe_message(state: StoreState, published: int, live_delay_ms: int = 0) -> pb.DescribeResponse:
-    """Position and counts of the store as a message, and how late the images of the stream are."""
+def describe_message(
+    state: StoreState, published: int, live_delay_ms: int = 0, load: FirstLoad | None = None
+) -> pb.DescribeResponse:
+    """Position and counts of the store as a message, how late the images of the stream are, and what it began with."""
     return pb.DescribeResponse(
         log_id=state.position.log_id,
         offset=state.position.offset,
@@ -292,6 +294,7 @@ def describe_message(state: StoreState, published: int, live_delay_ms: int = 0) 
         required=sorted(state.required),
         requests=[_request_message(source, offset) for source, offset in state.requests.items()],
         live_delay_ms=min(live_delay_ms, 2**32 - 1),
+        load="" if load is None else load.manifest_id,
     )
 
 

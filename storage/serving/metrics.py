@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from core.call_metrics import CallMetrics
+from core.first_loads import LoadReport, LoadState
 from core.recent_share import RecentShare
 from core.types import Cause, Decision, Outcome
 from storage.records import StoreState
@@ -33,6 +35,10 @@ METHODS = (
     "ListOperations",
     "PauseOperation",
     "CancelOperation",
+    "Load",
+    "LoadStatus",
+    "AbortLoad",
+    "FinishLoad",
 )
 """The gRPC methods of the server."""
 
@@ -177,6 +183,19 @@ class StorageMetrics:
         for name, text, value in gauges:
             Gauge(f"neardup_storage_{name}", text, registry=registry).set_function(value)
 
+    def watch_load(self, registry: CollectorRegistry, report: Callable[[], LoadReport | None]) -> None:
+        """Shows how far the first load is."""
+        gauges: list[tuple[str, str, Callable[[LoadReport], float]]] = [
+            ("load_rows", "Rows that the first load has written", lambda load: load.rows_done),
+            ("load_rows_total", "Rows of its manifest; 0: it was not read yet", lambda load: load.rows_total),
+            ("load_seconds", "Since it was asked for, or how long it took; 0: there is none", _seconds),
+        ]
+        for name, text, value in gauges:
+            Gauge(f"neardup_storage_{name}", text, registry=registry).set_function(partial(_of_load, report, value))
+        states = Gauge("neardup_storage_load_state", "1: the first load is so", ["state"], registry=registry)
+        for state in LoadState:
+            states.labels(state.value).set_function(partial(_of_load, report, partial(_is, state)))
+
     def applied(self, state: StoreState) -> None:
         """Takes the new state of the store."""
         self._state = state
@@ -234,3 +253,16 @@ class StorageMetrics:
                 self._heads.add(decision.moves[0].new_head)
             if decision.outcome is Outcome.DECIDED and decision.arrived_at_ms > 0:
                 self.verdict_seconds.observe(max(0, now_ms - decision.arrived_at_ms) / 1000)
+
+
+def _of_load(report: Callable[[], LoadReport | None], value: Callable[[LoadReport], float]) -> float:
+    load = report()
+    return 0.0 if load is None else value(load)
+
+
+def _is(state: LoadState, load: LoadReport) -> float:
+    return float(load.state is state)
+
+
+def _seconds(load: LoadReport) -> float:
+    return ((load.ended_ms or time.time_ns() // 10**6) - load.started_ms) / 1000

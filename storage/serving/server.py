@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,9 +23,11 @@ from core.rpc import Listen, RpcServer
 from storage.api.app import create_app
 from storage.api.explaining import Explainer
 from storage.api.server import ApiServer
+from storage.loading.run import LoadSettings
 from storage.opening import open_store
 from storage.serving.dead_letter_outbox import DeadLetterOutbox
 from storage.serving.eraser_loop import EraserLoop
+from storage.serving.first_loads import FirstLoads
 from storage.serving.history_sweep import HistorySweep
 from storage.serving.metrics import StorageMetrics
 from storage.serving.move_loop import MoveLoop
@@ -74,6 +77,8 @@ class StorageServerSettings:
     """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
     history_days: float = 0.0
     """Older history is removed; 0: none is."""
+    load: Callable[[], LoadSettings] | None = None
+    """Tells which images the store may begin with; None: no manifest is loaded."""
 
 
 def serve(settings: StorageServerSettings) -> None:
@@ -94,7 +99,11 @@ def serve(settings: StorageServerSettings) -> None:
         registry.register(DiskCollector({"store": settings.folder}))
         state, published = store.state(), store.published()
         metrics = StorageMetrics(registry, state, published)
-        service = StorageService(store, metrics)
+        loads = FirstLoads(store, settings.load, _stop_this)
+        loads.resume()
+        parts.callback(loads.stop)
+        metrics.watch_load(registry, loads.report)
+        service = StorageService(store, metrics, loads=loads)
         register = partial(add_ClusterStorageServicer_to_server, service)
         listen = replace(settings.listen, workers=max(settings.listen.workers, _WORKERS))
         rpc = RpcServer("storage", listen, register, registry, RIGHTS)
@@ -150,3 +159,8 @@ def serve(settings: StorageServerSettings) -> None:
         )
         keep_all()
         rpc.run_until_stopped(on_stop=parts.close)
+
+
+def _stop_this() -> None:
+    # The supervisor starts the server again, on what is the store now.
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -28,8 +28,10 @@ from storage.repair import repair
 from storage.selecting import named_images, selected_pages
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
+from storage.serving.first_loads import FirstLoads
 from storage.serving.forgotten_messages import forgotten_message
 from storage.serving.live_delay import LiveDelay
+from storage.serving.load_messages import load_message, read_load_request
 from storage.serving.messages import (
     describe_message,
     heads_message,
@@ -54,7 +56,7 @@ log = logging.getLogger(__name__)
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
         **dict.fromkeys(("Apply", "Renew"), Right.STREAM),
-        "RequireKinds": Right.REQUIRE,
+        **dict.fromkeys(("RequireKinds", "Load", "AbortLoad", "FinishLoad"), Right.REQUIRE),
         **dict.fromkeys(("Repair", "ApplyOverride", "PauseOperation", "CancelOperation"), Right.WRITE),
         **dict.fromkeys(
             (
@@ -71,6 +73,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
                 "ListOverrides",
                 "Forgotten",
                 "ListOperations",
+                "LoadStatus",
             ),
             Right.READ,
         ),
@@ -108,10 +111,22 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     """The methods of the server. They raise errors of `core.errors`, which `core.rpc` maps to status codes."""
 
     def __init__(
-        self, store: ClusterStore, metrics: StorageMetrics, now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6
+        self,
+        store: ClusterStore,
+        metrics: StorageMetrics,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
+        loads: FirstLoads | None = None,
     ) -> None:
-        """Takes the store that it serves, its metrics, and the clock: milliseconds since the epoch."""
+        """Prepares the methods.
+
+        Args:
+            store: What is served.
+            metrics: Of the server.
+            now_ms: The clock: milliseconds since the epoch.
+            loads: Begins the store with a manifest; None: it cannot.
+        """
         self._store = store
+        self._loads = loads or FirstLoads(store, None, lambda: None)
         self._metrics = metrics
         self._now_ms = now_ms
         self._verifying = threading.Lock()
@@ -170,7 +185,8 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     ) -> pb.DescribeResponse:
         """Position and counts."""
         with self._metrics.call("Describe"), for_callers(), self._store.snapshot() as view:
-            return describe_message(view.state(), view.published(), self._live_delay.at(self._now_ms()))
+            delay_ms = self._live_delay.at(self._now_ms())
+            return describe_message(view.state(), view.published(), delay_ms, view.first_load())
 
     def Renew(  # noqa: N802 - the name that the proto gives
         self, request: pb.RenewRequest, context: grpc.ServicerContext
@@ -334,6 +350,34 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             self._store.cancel(request.number)
             log.info("the planning of the bulk move %d is cancelled", request.number)
             return pb.CancelOperationResponse()
+
+    def Load(  # noqa: N802 - the name that the proto gives
+        self, request: pb.LoadRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """Begins the store with a manifest."""
+        with self._metrics.call("Load"), for_callers():
+            return load_message(self._loads.load(read_load_request(request)))
+
+    def LoadStatus(  # noqa: N802 - the name that the proto gives
+        self, request: pb.LoadStatusRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """How far that is."""
+        with self._metrics.call("LoadStatus"), for_callers():
+            return load_message(self._loads.report())
+
+    def AbortLoad(  # noqa: N802 - the name that the proto gives
+        self, request: pb.AbortLoadRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """Ends it."""
+        with self._metrics.call("AbortLoad"), for_callers():
+            return load_message(self._loads.abort(request.manifest_id))
+
+    def FinishLoad(  # noqa: N802 - the name that the proto gives
+        self, request: pb.FinishLoadRequest, context: grpc.ServicerContext
+    ) -> pb.LoadStatusResponse:
+        """Makes it live."""
+        with self._metrics.call("FinishLoad"), for_callers():
+            return load_message(self._loads.finish(request.manifest_id))
 
     def _renamed(self, decisions: Sequence[Decision], before: int) -> int:
         """How many images got another head because decisions forget theirs: no decision says it, but the history."""

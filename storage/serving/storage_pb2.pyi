@@ -580,6 +580,7 @@ class DescribeResponse(google.protobuf.message.Message):
     REQUIRED_FIELD_NUMBER: builtins.int
     REQUESTS_FIELD_NUMBER: builtins.int
     LIVE_DELAY_MS_FIELD_NUMBER: builtins.int
+    LOAD_FIELD_NUMBER: builtins.int
     log_id: builtins.str
     offset: builtins.int
     checksum: builtins.int
@@ -594,6 +595,8 @@ class DescribeResponse(google.protobuf.message.Message):
     """the position of the log's offset 0"""
     live_delay_ms: builtins.int
     """how late the images of the stream are: from arrival to verdict; 0: none came lately"""
+    load: builtins.str
+    """the id of the manifest that the store began with; empty: it began empty"""
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """the kinds of records that the job knows which wrote last"""
@@ -620,8 +623,9 @@ class DescribeResponse(google.protobuf.message.Message):
         required: collections.abc.Iterable[builtins.str] | None = ...,
         requests: collections.abc.Iterable[global___AppliedRequest] | None = ...,
         live_delay_ms: builtins.int = ...,
+        load: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "kinds", b"kinds", "live_delay_ms", b"live_delay_ms", "log_id", b"log_id", "offset", b"offset", "published", b"published", "requests", b"requests", "required", b"required", "revision", b"revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "checksum", b"checksum", "clusters", b"clusters", "history_number", b"history_number", "images", b"images", "kinds", b"kinds", "live_delay_ms", b"live_delay_ms", "load", b"load", "log_id", b"log_id", "offset", b"offset", "published", b"published", "requests", b"requests", "required", b"required", "revision", b"revision"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 
@@ -1748,3 +1752,131 @@ class CancelOperationResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___CancelOperationResponse = CancelOperationResponse
+
+@typing.final
+class LoadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: builtins.int
+    MANIFEST_FIELD_NUMBER: builtins.int
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    LOG_ID_FIELD_NUMBER: builtins.int
+    folder: builtins.str
+    """of the manifests and their files: a path or a URI"""
+    manifest: builtins.str
+    """its name in the folder `manifests` there"""
+    manifest_id: builtins.str
+    """its content id"""
+    log_id: builtins.str
+    """the topic id of `joined`, whose offset 0 comes right after the last row"""
+    def __init__(
+        self,
+        *,
+        folder: builtins.str = ...,
+        manifest: builtins.str = ...,
+        manifest_id: builtins.str = ...,
+        log_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["folder", b"folder", "log_id", b"log_id", "manifest", b"manifest", "manifest_id", b"manifest_id"]) -> None: ...
+
+global___LoadRequest = LoadRequest
+
+@typing.final
+class LoadStatusRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___LoadStatusRequest = LoadStatusRequest
+
+@typing.final
+class LoadStatusResponse(google.protobuf.message.Message):
+    """How far a first load is. Times are milliseconds since the epoch; 0: not yet."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    ROWS_DONE_FIELD_NUMBER: builtins.int
+    ROWS_TOTAL_FIELD_NUMBER: builtins.int
+    ROWS_PER_S_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    CLUSTERS_FIELD_NUMBER: builtins.int
+    STARTED_MS_FIELD_NUMBER: builtins.int
+    ENDED_MS_FIELD_NUMBER: builtins.int
+    FOLDER_FIELD_NUMBER: builtins.int
+    MANIFEST_FIELD_NUMBER: builtins.int
+    LOG_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    """empty: none was asked for"""
+    state: builtins.str
+    """loading, waiting, failed, ready, live or aborted"""
+    detail: builtins.str
+    """what it does, what it waits for, or what is wrong"""
+    rows_done: builtins.int
+    rows_total: builtins.int
+    """0: the manifest was not read yet"""
+    rows_per_s: builtins.float
+    """of late, while it loads"""
+    images: builtins.int
+    clusters: builtins.int
+    started_ms: builtins.int
+    ended_ms: builtins.int
+    """when it was ready, failed or was aborted"""
+    folder: builtins.str
+    manifest: builtins.str
+    log_id: builtins.str
+    """empty once it is live"""
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+        state: builtins.str = ...,
+        detail: builtins.str = ...,
+        rows_done: builtins.int = ...,
+        rows_total: builtins.int = ...,
+        rows_per_s: builtins.float = ...,
+        images: builtins.int = ...,
+        clusters: builtins.int = ...,
+        started_ms: builtins.int = ...,
+        ended_ms: builtins.int = ...,
+        folder: builtins.str = ...,
+        manifest: builtins.str = ...,
+        log_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clusters", b"clusters", "detail", b"detail", "ended_ms", b"ended_ms", "folder", b"folder", "images", b"images", "log_id", b"log_id", "manifest", b"manifest", "manifest_id", b"manifest_id", "rows_done", b"rows_done", "rows_per_s", b"rows_per_s", "rows_total", b"rows_total", "started_ms", b"started_ms", "state", b"state"]) -> None: ...
+
+global___LoadStatusResponse = LoadStatusResponse
+
+@typing.final
+class AbortLoadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id"]) -> None: ...
+
+global___AbortLoadRequest = AbortLoadRequest
+
+@typing.final
+class FinishLoadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id"]) -> None: ...
+
+global___FinishLoadRequest = FinishLoadRequest

@@ -139,6 +139,26 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.CancelOperationRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.CancelOperationResponse.FromString,
                 _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/Load',
+                request_serializer=storage_dot_serving_dot_storage__pb2.LoadRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
+        self.LoadStatus = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/LoadStatus',
+                request_serializer=storage_dot_serving_dot_storage__pb2.LoadStatusRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
+        self.AbortLoad = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/AbortLoad',
+                request_serializer=storage_dot_serving_dot_storage__pb2.AbortLoadRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
+        self.FinishLoad = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/FinishLoad',
+                request_serializer=storage_dot_serving_dot_storage__pb2.FinishLoadRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterStorageServicer(object):
@@ -291,6 +311,37 @@ class ClusterStorageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Load(self, request, context):
+        """Begins to load the images of a manifest into a store to which nothing was applied yet, or goes on with it; asked
+        again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
+        `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
+        INVALID_ARGUMENT: this kind of store cannot be loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadStatus(self, request, context):
+        """How far it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortLoad(self, request, context):
+        """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishLoad(self, request, context):
+        """Makes it live, durably; then the server ends, to be started again. FAILED_PRECONDITION: it is not ready, or another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterStorageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -393,6 +444,26 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.CancelOperationRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.CancelOperationResponse.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.LoadRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.SerializeToString,
+            ),
+            'LoadStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadStatus,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.LoadStatusRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.SerializeToString,
+            ),
+            'AbortLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortLoad,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.AbortLoadRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.SerializeToString,
+            ),
+            'FinishLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishLoad,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.FinishLoadRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -935,6 +1006,114 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/CancelOperation',
             storage_dot_serving_dot_storage__pb2.CancelOperationRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.CancelOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Load',
+            storage_dot_serving_dot_storage__pb2.LoadRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/LoadStatus',
+            storage_dot_serving_dot_storage__pb2.LoadStatusRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/AbortLoad',
+            storage_dot_serving_dot_storage__pb2.AbortLoadRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/FinishLoad',
+            storage_dot_serving_dot_storage__pb2.FinishLoadRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -151,6 +151,34 @@ class ClusterStorageStub:
     ]
     """Ends the planning of a bulk move: nothing moves. INVALID_ARGUMENT: it is not being planned."""
 
+    Load: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.LoadRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """Begins to load the images of a manifest into a store to which nothing was applied yet, or goes on with it; asked
+    again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
+    `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
+    INVALID_ARGUMENT: this kind of store cannot be loaded.
+    """
+
+    LoadStatus: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.LoadStatusRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """How far it is."""
+
+    AbortLoad: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.AbortLoadRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none."""
+
+    FinishLoad: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.FinishLoadRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """Makes it live, durably; then the server ends, to be started again. FAILED_PRECONDITION: it is not ready, or another."""
+
 class ClusterStorageAsyncStub:
     LookUp: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LookUpRequest,
@@ -283,6 +311,34 @@ class ClusterStorageAsyncStub:
         storage.serving.storage_pb2.CancelOperationResponse,
     ]
     """Ends the planning of a bulk move: nothing moves. INVALID_ARGUMENT: it is not being planned."""
+
+    Load: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.LoadRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """Begins to load the images of a manifest into a store to which nothing was applied yet, or goes on with it; asked
+    again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
+    `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
+    INVALID_ARGUMENT: this kind of store cannot be loaded.
+    """
+
+    LoadStatus: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.LoadStatusRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """How far it is."""
+
+    AbortLoad: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.AbortLoadRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none."""
+
+    FinishLoad: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.FinishLoadRequest,
+        storage.serving.storage_pb2.LoadStatusResponse,
+    ]
+    """Makes it live, durably; then the server ends, to be started again. FAILED_PRECONDITION: it is not ready, or another."""
 
 class ClusterStorageServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -456,5 +512,41 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.CancelOperationResponse, collections.abc.Awaitable[storage.serving.storage_pb2.CancelOperationResponse]]:
         """Ends the planning of a bulk move: nothing moves. INVALID_ARGUMENT: it is not being planned."""
+
+    @abc.abstractmethod
+    def Load(
+        self,
+        request: storage.serving.storage_pb2.LoadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.LoadStatusResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LoadStatusResponse]]:
+        """Begins to load the images of a manifest into a store to which nothing was applied yet, or goes on with it; asked
+        again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
+        `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
+        INVALID_ARGUMENT: this kind of store cannot be loaded.
+        """
+
+    @abc.abstractmethod
+    def LoadStatus(
+        self,
+        request: storage.serving.storage_pb2.LoadStatusRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.LoadStatusResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LoadStatusResponse]]:
+        """How far it is."""
+
+    @abc.abstractmethod
+    def AbortLoad(
+        self,
+        request: storage.serving.storage_pb2.AbortLoadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.LoadStatusResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LoadStatusResponse]]:
+        """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none."""
+
+    @abc.abstractmethod
+    def FinishLoad(
+        self,
+        request: storage.serving.storage_pb2.FinishLoadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.LoadStatusResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LoadStatusResponse]]:
+        """Makes it live, durably; then the server ends, to be started again. FAILED_PRECONDITION: it is not ready, or another."""
 
 def add_ClusterStorageServicer_to_server(servicer: ClusterStorageServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

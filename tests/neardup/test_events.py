@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from core.notifications import EmbeddingSpec, Half, decode
 from core.types import Cause, ImageId, Versions
 from neardup.events import Assignment, ElementType, EmbeddingNotification, notification, record_headers, record_key
-from storage.records import HistoryEntry
-from storage.serving.assignments import message_of
+from storage.records import FirstLoad, HistoryEntry
+from storage.serving.assignments import load_message, message_of
 from storage.testing.decisions import EPOCH
 
 SPEC = EmbeddingSpec("net", "2", 3)
@@ -96,10 +96,15 @@ def test_a_record_of_assignments_is_read_whole() -> None:
     assert asdict(Assignment.from_json(value)) == json.loads(value)
 
 
+def test_the_record_of_a_first_load_is_read_whole() -> None:
+    value = load_message(FirstLoad("4f0c", "s3://old", "a.json", 3, 3, 2, 1_000, 2_000), EPOCH).value
+    assert asdict(Assignment.from_json(value)) == json.loads(value)
+
+
 @pytest.mark.parametrize("truncated", [True, False])
 def test_records_of_release_0_1_are_read(truncated: bool) -> None:
     older = json.loads(message_of(ENTRY, EPOCH).value)
-    for name in ("truncated", "epoch", "store_id"):
+    for name in ("truncated", "epoch", "store_id", "override", "load"):
         del older[name]
     read = Assignment.from_json(json.dumps({**older, "cut": truncated}))
     assert read.truncated is truncated

@@ -98,7 +98,7 @@ entries = st.builds(
     lambda entry: replace(
         entry,
         new_head=NO_HEAD if entry.cause in (Cause.DELETED, Cause.FORGOTTEN) else entry.new_head,
-        reference=0 if entry.trigger is Trigger.STREAM else entry.reference,
+        reference=0 if entry.trigger in (Trigger.STREAM, Trigger.MANIFEST) else entry.reference,
     )
 )
 kinds = st.frozensets(st.text(max_size=20), max_size=3)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import SettingsError
@@ -15,7 +16,8 @@ from storage.serving import server
 from stream import servers
 from stream.bootstrap.signal import load_signal
 from stream.cli.exits import Exit
-from stream.servers import search_server_settings, serve_storage
+from stream.hashing import code_settings
+from stream.servers import search_server_settings, serve_storage, store_identity
 from stream.settings import load_settings
 from tests.support.stack import ROOT, stack_settings
 
@@ -46,6 +48,24 @@ def test_history_is_kept_as_long_as_the_settings_say(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__STORAGE__HISTORY_DAYS", "90.5")
     serve_storage(load_settings())
     assert [one.history_days for one in told] == [90.5]
+
+
+def test_a_first_load_makes_the_codes_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[server.StorageServerSettings] = []
+    monkeypatch.setattr(server, "serve", told.append)
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__STORAGE__LOAD_ROWS_PER_S", "2000")
+    settings = load_settings()
+    serve_storage(settings)
+    assert told[0].load is not None
+    load = told[0].load()
+    coder = code_settings(settings, settings.signals["photos"]).build()
+    dice = np.random.default_rng(1)
+    search = dice.standard_normal((3, load.signal.search_dimension)).astype(np.float32)
+    score = dice.standard_normal((3, load.signal.score_dimension)).astype(np.float32)
+    assert load.make_codes(search, score).tolist() == coder.codes(score, search).tolist()
+    assert load.signal.name in store_identity(settings, "photos").replace("signal ", "", 1)
+    assert load.signal.code == coder.fingerprint
+    assert load.rows_per_s == 2000.0
 
 
 @pytest.mark.parametrize("days", ["-1", "inf", "nan", "40000"])

@@ -43,6 +43,14 @@ def test_a_deleted_image_has_no_head() -> None:
     assert set(verdicts.waits_ms.values()) == {500}
 
 
+def test_a_first_load_is_no_verdict() -> None:
+    verdicts = Verdicts()
+    verdicts.take([change(5, "", "", cause="bootstrapped", load={"images": 5}), change(6, "f", "a")])
+    assert (verdicts.heads, verdicts.causes) == ({"f": "a"}, {"matched": 1})
+    assert verdicts.history_number == 6
+    assert len(verdicts.waits_ms) == 1
+
+
 def test_clusters_come_largest_first_then_by_head() -> None:
     verdicts = Verdicts()
     verdicts.take([change(1, "z", "z"), change(2, "m", "m"), change(3, "b", "b"), change(4, "n", "m")])

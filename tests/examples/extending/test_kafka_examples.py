@@ -17,8 +17,8 @@ from core.notifications import EmbeddingSpec, Half, decode
 from core.types import Cause, ImageId, Versions
 from examples.extending.consumer import newest_heads
 from examples.extending.producer import send
-from storage.records import HistoryEntry, StoreEpoch
-from storage.serving.assignments import message_of
+from storage.records import FirstLoad, HistoryEntry, StoreEpoch
+from storage.serving.assignments import load_message, message_of
 from storage.testing.decisions import EPOCH
 from tests.support.stack import PHOTOS
 
@@ -104,6 +104,11 @@ def test_the_newest_head_of_each_image_is_kept() -> None:
 
 def test_a_deleted_image_has_no_head() -> None:
     assert newest_heads([*CHANGES, change(5, "c", "")]) == {"a": "a", "b": "a"}
+
+
+def test_a_first_load_is_no_change_of_one_image() -> None:
+    load = FirstLoad("4f0c", "s3://old", "a.json", 3, 3, 2, 1_000, 2_000)
+    assert newest_heads([load_message(load, EPOCH).value, change(4, "b", "a")]) == {"b": "a"}
 
 
 def test_a_new_store_begins_its_numbers_again() -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from core.errors import UnavailableError
 from core.types import Cause, ImageId, Move
-from neardup.events import Assignment
+from neardup.events import Assignment, LoadedManifest
 from storage.errors import WriteError
 from storage.interfaces import ClusterStore
 from storage.memory import MemoryStore
-from storage.records import PublishedMark
+from storage.records import FirstLoad, PublishedMark
 from storage.serving.assignments import Message, message_of
 from storage.serving.outbox import Outbox, OutboxSettings
 from storage.serving.topic_loss import LastMessage, message_in
@@ -84,6 +84,7 @@ def test_an_entry_as_json(store: MemoryStore) -> None:
         "versions": {"model": "m1", "index": "i1"},
         "truncated": False,
         "override": None,
+        "load": None,
     }
     assert second.key == "ä/\n".encode()
     assert json.loads(first.value)["score"] is None
@@ -644,3 +645,62 @@ def test_a_swept_store_that_was_overtaken_begins_an_epoch_with_what_it_keeps() -
     epoch = store.epoch()
     assert epoch is not None
     assert (epoch.first, topic.numbers) == (6, [*range(1, 10), 1, 6, 7, 8, 9])
+
+
+class LoadedStore(DelegatingStore):
+    """A store whose first four entries came with a first load."""
+
+    def first_load(self) -> FirstLoad:
+        """See `ClusterStore.first_load`."""
+        return FirstLoad("4f0c", "s3://old", "a.json", 5, 4, 2, 1_000, 2_000)
+
+
+def loaded(entries: int) -> LoadedStore:
+    store = MemoryStore()
+    put(store, *[founds(n, ImageId(f"i{n}")) for n in range(entries)])
+    return LoadedStore(store)
+
+
+def test_a_first_load_is_one_message_before_all_others() -> None:
+    store, topic = loaded(6), FakeTopic()
+    published(store, topic)
+    assert topic.numbers == [4, 5, 6]
+    first, second, _ = (Assignment.from_json(record.value) for record in topic.records)
+    assert topic.records[0].key == b""
+    assert (first.image_id, first.head, first.history_number, first.cause) == ("", "", 4, "bootstrapped")
+    assert first.load == LoadedManifest("s3://old", "a.json", "4f0c", 1, 5, 4, 2)
+    assert (second.image_id, second.load) == ("i4", None)
+    published(store, topic)
+    put(store, founds(6, A))
+    published(store, topic)
+    assert topic.numbers == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_a_first_load_that_the_topic_lost_comes_again(left: int) -> None:
+    store, topic = loaded(6), FakeTopic()
+    published(store, topic)
+    epoch = store.epoch()
+    topic.lose(left)
+    published(store, topic)
+    assert (store.epoch(), topic.numbers) == (epoch, [4, 5, 6])
+
+
+def test_a_store_that_holds_nothing_but_a_first_load_goes_on_after_a_restart() -> None:
+    store, topic = loaded(4), FakeTopic()
+    published(store, topic)
+    published(store, topic)
+    assert topic.numbers == [4]
+    put(store, founds(4, A))
+    published(store, topic)
+    assert topic.numbers == [4, 5]
+
+
+def test_a_first_load_whose_history_is_swept_in_part_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    store, topic = loaded(6), FakeTopic()
+    published(store, topic)
+    store.sweep_history(3, 100)
+    topic.make_anew()
+    published(store, topic)
+    assert topic.numbers == [4, 5, 6]
+    assert [each for each in caplog.records if each.levelno == logging.ERROR] == []

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.errors import UnavailableError
+from core.errors import MismatchError, UnavailableError
+from core.first_loads import LoadReport, LoadState
 from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
 from core.types import ImageId
 from storage.overrides.moves import MAX_MOVED
@@ -25,6 +26,7 @@ from storage.serving.client import StorageClient
 from storage.serving.history_sweep import KEPT
 from storage.testing.decisions import A, B, C, founds, joins, put
 from storage.testing.model import LOG
+from tests.support.loadable import load_request, random_rows, write_manifest
 from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +38,7 @@ from core.access import Access, Right
 from core.rpc import Listen
 from storage.serving import move_loop
 from storage.serving.server import StorageServerSettings, serve
+from tests.support.loadable import load_settings
 
 folder, identity, store_class = sys.argv[1:4]
 port, page, api = map(int, sys.argv[4:])
@@ -57,6 +60,7 @@ serve(
         identity=identity,
         store_class=store_class,
         history_days=float(os.environ.get("HISTORY_DAYS", "0")),
+        load=lambda: load_settings(float(os.environ.get("LOAD_ROWS_PER_S", "0"))),
     )
 )
 """
@@ -158,6 +162,52 @@ def test_history_that_is_too_old_goes_but_for_the_newest(server: ServerFolder, m
     assert len(server.get("/v1/images/i5/history").json()["changes"]) == 1
     with closing(server.client()) as client:
         assert list(client.verify())[-1].problems == ()
+
+
+def test_a_first_load_outlives_stops_and_becomes_the_store(
+    server: ServerFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first server is stopped within the load, and the second one ends by itself, since it is live."""
+    manifest = write_manifest(tmp_path / "old", random_rows(3, 200, again=0.0))
+    request = load_request(tmp_path / "old", manifest)
+
+    def status() -> LoadReport | None:
+        with closing(server.client()) as client:
+            return client.load_status()
+
+    monkeypatch.setenv("LOAD_ROWS_PER_S", "100")
+    first = server.start()
+    assert status() is None
+    with closing(server.client()) as client:
+        begun = client.load(request)
+        assert begun.request == request
+        with pytest.raises(UnavailableError, match="a first load is under way"):
+            client.apply(LOG, [founds(0, A)], -1, 0)
+    while (report := status()) is None or not report.rows_done:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(15) == 0
+    monkeypatch.delenv("LOAD_ROWS_PER_S")
+    second = server.start()
+    while (report := status()) is None or report.state is not LoadState.READY:
+        time.sleep(0.02)
+    assert 'neardup_storage_load_state{state="ready"} 1.0' in server.get("/metrics").text
+    with closing(server.client()) as client:
+        assert client.describe().load == ""
+        assert client.finish_load(manifest.id).state is LoadState.LIVE
+    assert second.wait(15) == 0
+    assert "Traceback" not in server.log.read_text()
+    server.start()
+    with closing(server.client()) as client:
+        described = client.describe()
+        assert (described.load, described.offset, described.base) == (manifest.id, 199, 200)
+        assert described.log_id == request.log_id
+        assert client.finish_load(manifest.id).state is LoadState.LIVE
+        with pytest.raises(MismatchError, match="is live"):
+            client.abort_load(manifest.id)
+        assert list(client.verify())[-1].problems == ()
+        assert client.apply(request.log_id, [founds(200, A)], 199, described.revision) == 200
+    assert server.get("/v1/images/a").json()["head"] == "a"
 
 
 def test_a_bulk_move_goes_on_after_a_kill_and_a_stop(server: ServerFolder, monkeypatch: pytest.MonkeyPatch) -> None:

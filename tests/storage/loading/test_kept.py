@@ -1,0 +1,27 @@
+"""What is kept of a load beside the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.first_loads import LoadRequest, LoadState
+from storage.errors import CorruptedError
+from storage.loading.kept import KeptLoad, read_kept, write_kept
+
+KEPT = KeptLoad(LoadRequest("s3://old", "a.json", "4f", "log"), 7, LoadState.FAILED, "row 3", 10, 9, 4, 8)
+
+
+def test_it_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / "load"
+    assert read_kept(folder) is None
+    write_kept(folder, KEPT)
+    assert read_kept(folder) == KEPT
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1, "crc32c": 1, "body": {}}'])
+def test_damage_is_said(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "load.json").write_bytes(content)
+    with pytest.raises(CorruptedError, match=r"load\.json is damaged"):
+        read_kept(tmp_path)
