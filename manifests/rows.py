@@ -40,7 +40,14 @@ class RowIdentities:
 
 
 def read_rows(
-    folder: Folder, manifest: Manifest, signal: Signal, spool: Path, at_once: int, start: int = 0
+    folder: Folder,
+    manifest: Manifest,
+    signal: Signal,
+    spool: Path,
+    at_once: int,
+    start: int = 0,
+    *,
+    terms: bool = True,
 ) -> Iterator[NumberedBatch]:
     """Reads a manifest's rows from number `start` on, at most `at_once` at a time. Files before it are not opened.
 
@@ -51,6 +58,7 @@ def read_rows(
         spool: A folder for copies of files that lie elsewhere.
         at_once: Rows of a batch.
         start: The first row.
+        terms: Whether terms are read, of files that have them.
 
     Raises:
         BadInputError: A value is wrong; the message names file, row and column.
@@ -58,7 +66,7 @@ def read_rows(
         UnavailableError: The folder does not answer, or the disk of the spool is full.
     """
     for first, file in _files(folder, manifest, signal, spool, start):
-        for batch in file.batches(at_once, max(0, start - first)):
+        for batch in file.batches(at_once, max(0, start - first), terms=terms):
             yield NumberedBatch(first + batch.images.first, file, batch)
 
 

@@ -129,8 +129,11 @@ def _check_position(view: StoreView, offset: int) -> None:
     """Checks that all entries of the record at a position would be kept.
 
     Raises:
-        PastUnknownError: They would not.
+        PastUnknownError: They would not, or a first load has the position, so there was no record.
     """
+    load = view.first_load()
+    if load is not None and offset < load.rows:
+        raise PastUnknownError(f"position {offset} is a row of the first load, before which nothing was known")
     first = view.state().history_first
     kept = view.history_entry(first) if first > 1 else None
     if kept is not None and offset <= kept.offset:

@@ -80,7 +80,7 @@ class LoadTarget(Protocol):
         ...
 
     def counts(self, on_keys: Callable[[int], None]) -> dict[str, int]:
-        """How many records each family has, counted one by one.
+        """How many records each family of `storage.loading.checking.COUNTED` has, counted one by one.
 
         Args:
             on_keys: Told after each some thousand of them. What it raises ends the count.

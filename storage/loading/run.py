@@ -142,7 +142,8 @@ def _load_rows(
 ) -> LoadCursor:
     pace = Pace(settings.rows_per_s)
     cursor = target.cursor()
-    for numbered in read_rows(folder, manifest, settings.signal, spool, AT_ONCE, cursor.rows):
+    rows_left = read_rows(folder, manifest, settings.signal, spool, AT_ONCE, cursor.rows, terms=False)
+    for numbered in rows_left:
         rows = writer.written(numbered, cursor.numbers)
         target.add(rows)
         cursor = replace(cursor, rows=cursor.rows + rows.rows, numbers=cursor.numbers + rows.numbers)

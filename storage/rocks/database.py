@@ -49,6 +49,10 @@ TRIES = 8
 """How often a moment is tried without a lock before the writer has to wait."""
 
 
+TELL_EVERY = 10_000
+"""Rows between two reports of a count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Every family as of one moment: a snapshot for point reads, and a cursor for scans."""
@@ -149,6 +153,21 @@ class Database:
                 yield rows
                 rows.next()
             rows.status()
+
+    def count(self, family: str, tell: Callable[[int], None]) -> int:
+        """How many rows a family has, counted one by one; `tell` is told after each `TELL_EVERY`."""
+        count = 0
+        with translated(self._folder):
+            rows = self._families[family].iter()
+            rows.seek(b"")
+            valid, following = rows.valid, rows.next
+            while valid():
+                following()
+                count += 1
+                if count % TELL_EVERY == 0:
+                    tell(count)
+            rows.status()
+        return count
 
     def ingest(self, family: str, tables: Sequence[Path]) -> None:
         """Takes finished tables into a family, all or none. Their files are moved.

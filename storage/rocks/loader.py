@@ -23,6 +23,7 @@ from core.types import LogPosition
 from storage import codec, state_codec
 from storage.errors import CorruptedError, as_write_error
 from storage.interfaces import StoreView
+from storage.loading.checking import COUNTED
 from storage.loading.clusters import counted_clusters
 from storage.loading.interfaces import LoadCursor, LoadStage
 from storage.loading.rows import ASCENDING, FOUNDING, LoadedRows, Pair
@@ -42,10 +43,6 @@ PART_BYTES = 256 * 1024 * 1024
 
 CLUSTERS_AT_ONCE = 131_072
 """Clusters that are sorted at once."""
-
-_COUNTED = ("images", "edges", "history", "history_of", "embeddings", "clusters")
-
-_TELL_EVERY = 10_000
 
 _CURSOR = b"load-cursor"
 
@@ -137,15 +134,7 @@ class RocksLoadTarget:
 
     def counts(self, on_keys: Callable[[int], None]) -> dict[str, int]:
         """See `LoadTarget.counts`."""
-        found: dict[str, int] = {}
-        for family in _COUNTED:
-            count = 0
-            for _ in self._database.scan(family):
-                count += 1
-                if count % _TELL_EVERY == 0:
-                    on_keys(count)
-            found[family] = count
-        return found
+        return {family: self._database.count(family, on_keys) for family in COUNTED}
 
     @contextmanager
     def view(self) -> Iterator[StoreView]:

@@ -21,7 +21,7 @@ from storage.errors import CorruptedError
 from storage.interfaces import StoreView
 from storage.loading.run import run_load
 from storage.memory import MemoryStore
-from storage.past import head_at, members_at, number_at
+from storage.past import PastUnknownError, head_at, members_at, number_at
 from storage.records import FirstLoad
 from storage.rocks import loader
 from storage.rocks.marker import read_marker
@@ -196,7 +196,8 @@ def test_the_stream_goes_on_after_it(tmp_path: Path) -> None:
             assert [entry.trigger for entry in view.history_from(0)] == [Trigger.MANIFEST] * 4 + [Trigger.STREAM] * 3
             assert earliest_arrival(view, 3) == 24
             assert unscored_after(view, -1).complete
-            assert written_at(view, A, 0).first_number == 0
+            with pytest.raises(PastUnknownError, match="position 3 is a row of the first load"):
+                written_at(view, A, 3)
             assert written_at(view, ImageId("e"), 4).first_number == 5
 
 
@@ -310,7 +311,10 @@ def test_a_missing_image_is_found_before_anybody_is_served(tmp_path: Path, monke
         add(self, rows)
 
     monkeypatch.setattr(loader.RocksLoadTarget, "add", lossy)
-    with closing(opened(tmp_path)) as store, pytest.raises(CorruptedError, match="50 images, and 4"):
+    with (
+        closing(opened(tmp_path)) as store,
+        pytest.raises(CorruptedError, match="50 records of images should be there, and 4"),
+    ):
         load_into(store, tmp_path, manifest)
 
 
