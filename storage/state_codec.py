@@ -18,7 +18,6 @@ key               value
 "bulk"            u64 number of the bulk move that is under way
 "erasing"         u8 step, u64 history number, text image id (while something is erased)
 "first-load"      JSON: the manifest that the store began with (from format 6; may be missing)
-"load-cursor"     JSON: how far a first load is, in a database that nobody serves yet
 "epoch"           i64 created, u64 first history number, text store id (from format 2)
 """
 

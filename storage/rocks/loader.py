@@ -2,15 +2,17 @@
 
     1. rows are collected; embeddings and history ascend with them, so their tables are written at once
     2. the other families are sorted when a part is complete, then all tables of the part are taken in
-    3. a synced write keeps the cursor
+    3. a replaced file in the folder of the database keeps the cursor
 
 A kill between the last two writes a part again, with the same keys and values. RocksDB merges the tables of sorted
-parts in the background, as it does with its own. Nothing goes through memtables or the log of writes but the cursor.
+parts in the background, as it does with its own.
+
+Nothing goes through memtables and the log of writes before the end. Tables that are taken in raise the sequence number,
+and a log whose numbers have gaps is refused as one that has lost records (`storage.rocks.log_check`).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from pathlib import Path
 
 from rocksdict import SstFileWriter
 
+from core.checked_json import read_checked, write_checked
 from core.types import LogPosition
 from storage import codec, state_codec
 from storage.errors import CorruptedError, as_write_error
@@ -44,7 +47,8 @@ PART_BYTES = 256 * 1024 * 1024
 CLUSTERS_AT_ONCE = 131_072
 """Clusters that are sorted at once."""
 
-_CURSOR = b"load-cursor"
+_CURSOR = "load-cursor.json"
+_FORMAT = 1
 
 
 class RocksLoadTarget:
@@ -73,14 +77,13 @@ class RocksLoadTarget:
 
     def cursor(self) -> LoadCursor:
         """See `LoadTarget.cursor`."""
-        value = self._database.get(META, _CURSOR)
-        if value is None:
-            return LoadCursor()
         try:
-            content = json.loads(value)
+            content = read_checked(self._folder / _CURSOR).body
             return LoadCursor(**{**content, "stage": LoadStage(content["stage"])})
-        except (ValueError, TypeError, KeyError) as error:
-            raise CorruptedError(f"the cursor of the first load in {self._folder} is damaged: {error}") from None
+        except FileNotFoundError:
+            return LoadCursor()
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CorruptedError(f"{self._folder / _CURSOR} is damaged: {error}") from error
 
     def add(self, rows: LoadedRows) -> None:
         """See `LoadTarget.add`."""
@@ -106,7 +109,8 @@ class RocksLoadTarget:
             self._rows = 0
             for family, table in self._tables.finished():
                 self._database.ingest(family, [table])
-        self._database.write([(META, _CURSOR, json.dumps(asdict(cursor)).encode())])
+        with as_write_error(self._folder):
+            write_checked(self._folder / _CURSOR, _FORMAT, asdict(cursor))
 
     def make_clusters(self, cursor: LoadCursor, founded_at_ms: int) -> Iterator[LoadCursor]:
         """See `LoadTarget.make_clusters`."""
@@ -185,7 +189,7 @@ class RocksLoadTarget:
             kinds=before.kinds,
             required=before.required,
         )
-        self._database.write([(META, STATE, state_codec.encode_state(state)), (META, _CURSOR, None)])
+        self._database.write([(META, STATE, state_codec.encode_state(state))])
         self._database.drop(FOUNDING)
 
     def close(self) -> None:
