@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from storage.errors import CorruptedError
 from storage.interfaces import StoreView
+from storage.loading.interfaces import LoadCursor
 from storage.records import FirstLoad
 from storage.verify import verify_image
 
@@ -22,20 +23,25 @@ COUNTED = ("images", "clusters", "history")
 """Families whose records are counted. Edges were counted when the clusters were made."""
 
 
-def check_counts(found: Mapping[str, int], images: int, clusters: int, members: int) -> None:
+def check_counts(found: Mapping[str, int], load: FirstLoad, cursor: LoadCursor) -> None:
     """Compares how many records there are with how many there should be.
 
     Args:
         found: By family.
-        images: By the manifest: rows that no later one takes the place of.
-        clusters: By the manifest: heads.
-        members: Of all clusters that were made.
+        load: What was loaded, as the first pass over the manifest counted it.
+        cursor: What was written.
 
     Raises:
         CorruptedError: A count differs.
     """
-    wanted = {"images": images, "clusters": clusters, "history": images, "edges": images}
-    for name, there in {**found, "edges": members}.items():
+    wanted = {
+        "rows": load.rows,
+        "images": load.images,
+        "edges": load.images,
+        "history": load.images,
+        "clusters": load.clusters,
+    }
+    for name, there in {"rows": cursor.rows, "edges": cursor.members, **found}.items():
         if there != wanted[name]:
             raise CorruptedError(f"{wanted[name]:,} records of {name} should be there, and {there:,} are")
 

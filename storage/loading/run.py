@@ -36,7 +36,10 @@ from storage.records import FirstLoad
 __all__ = ["LoadSettings", "LoadWatch", "run_load"]
 
 AT_ONCE = 4_096
-"""Rows that are read at once: some 20 MB of long vectors."""
+"""Rows that are read at once."""
+
+BYTES_AT_ONCE = 16 << 20
+"""Of their vectors, as float32; fewer rows of longer vectors are read at once."""
 
 _SUPERSEDED = "superseded"
 _SPOOL = "spool"
@@ -142,8 +145,9 @@ def _load_rows(
 ) -> LoadCursor:
     pace = Pace(settings.rows_per_s)
     cursor = target.cursor()
-    rows_left = read_rows(folder, manifest, settings.signal, spool, AT_ONCE, cursor.rows, terms=False)
-    for numbered in rows_left:
+    signal = settings.signal
+    at_once = max(1, min(AT_ONCE, BYTES_AT_ONCE // (4 * (signal.search_dimension + signal.score_dimension))))
+    for numbered in read_rows(folder, manifest, signal, spool, at_once, cursor.rows, terms=False):
         rows = writer.written(numbered, cursor.numbers)
         target.add(rows)
         cursor = replace(cursor, rows=cursor.rows + rows.rows, numbers=cursor.numbers + rows.numbers)
@@ -181,6 +185,6 @@ def _finished(kept: KeptLoad, target: LoadTarget, watch: LoadWatch) -> FirstLoad
 
 def _check(target: LoadTarget, load: FirstLoad, cursor: LoadCursor, watch: LoadWatch) -> None:
     found = target.counts(lambda count: watch.did("checks: counts", load.rows))
-    check_counts(found, load.images, load.clusters, cursor.members)
+    check_counts(found, load, cursor)
     with target.view() as view:
         check_sample(view, load, lambda done: watch.did(f"checks: image {done:,} of a sample", load.rows))
