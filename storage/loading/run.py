@@ -10,6 +10,7 @@ The first pass is made again if it was interrupted; everything else goes on wher
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,8 @@ def run_load(kept: KeptLoad, store: TakesFirstLoad, settings: LoadSettings, watc
         StorageError: What was written is damaged.
     """
     spool = store.load_folder / _SPOOL
-    spool.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(spool, ignore_errors=True)  # of a pass that was killed: 100 bytes a row
+    spool.mkdir(parents=True)
     folder = open_folder(kept.request.folder)
     manifest = _snapshot(folder, kept.request)
     path = store.load_folder / _SUPERSEDED

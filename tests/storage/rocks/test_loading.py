@@ -283,7 +283,11 @@ def load_into(store: RocksStore, folder: Path, manifest: Manifest) -> FirstLoad:
 def test_the_swap_is_one_replaced_file(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "old", FOUR)
     with closing(opened(tmp_path)) as store:
+        left_by_a_kill = store.load_folder / "spool" / "identities-1" / "rows-0"
+        left_by_a_kill.parent.mkdir(parents=True)
+        left_by_a_kill.touch()
         load = load_into(store, tmp_path, manifest)
+        assert not left_by_a_kill.exists()
         assert store.state().images == 0
         assert store.first_load() is None
     with closing(opened(tmp_path)) as store:  # a kill before it
