@@ -1,4 +1,6 @@
-"""`neardup bootstrap`: images of another system, already in clusters, become a manifest."""
+"""`neardup bootstrap`: images of another system, already in clusters, become a manifest.
+
+What loads it: `stream.cli.bootstrap_load_commands`."""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream.cli.bootstrap_load_commands import abort, load, status
 from stream.cli.context import AsJson, SignalName, of
 from stream.cli.output import counted, line, note, progress_bar, show_json
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Bring images of another system, with their clusters.")
+for _command in (load, status, abort):
+    app.command()(_command)
 
 _STEPS = {"keys": "reading ids", "order": "sorting", "rows": "embeddings", "heads": "comparing heads"}
 

@@ -1,0 +1,117 @@
+"""The first load of a signal, driven from outside of the job: begun, followed until it is live, shown, ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from core.access import Right
+from core.errors import BadInputError, ServiceError, UnavailableError
+from core.first_loads import LoadRequest, LoadState
+from manifests.folder import open_folder, read_manifest
+from manifests.manifest import SUFFIX, Kind
+from operators.first_load import FirstLoad, LoadingSearch, LoadingStorage, begin, look
+from search.serving.client import SearchClient
+from storage.serving.client import StorageClient
+from stream.access import credentials
+from stream.broker import Broker
+from stream.names import client_id
+from stream.settings import Settings
+
+__all__ = ["LOOK_S", "Servers", "load_request", "servers", "until_live"]
+
+LOOK_S = 0.5
+"""Between two looks at a load."""
+
+CALL_S = 10.0
+"""The deadline of one call."""
+
+PATIENCE_S = 120.0
+"""How long a server may be away: after the swap both start again."""
+
+
+class Servers:
+    """The two servers of a signal, with a key."""
+
+    def __init__(self, settings: Settings, signal_name: str | None, right: Right) -> None:
+        """Connects with the first call."""
+        signal, proof = settings.signal(signal_name)[1], credentials(settings, right)
+        at_search, at_storage = signal.search, signal.storage
+        self.search = SearchClient(at_search.address, CALL_S, at_search.max_message_bytes, credentials=proof)
+        self.storage = StorageClient(at_storage.address, CALL_S, at_storage.max_message_bytes, proof)
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self.search.close()
+        self.storage.close()
+
+
+@contextmanager
+def servers(settings: Settings, signal_name: str | None, right: Right) -> Iterator[Servers]:
+    """The two servers of a signal, until the end of the block."""
+    with closing(Servers(settings, signal_name, right)) as found:
+        yield found
+
+
+def load_request(settings: Settings, signal_name: str | None, folder: str, name: str) -> LoadRequest:
+    """What is to be loaded.
+
+    Raises:
+        BadInputError: There is no such manifest, it is damaged, or it is a delta.
+        UnavailableError: The folder or Kafka does not answer.
+    """
+    opened = open_folder(folder)
+    manifest = read_manifest(opened, f"{name}{SUFFIX}")
+    if manifest.kind is not Kind.SNAPSHOT:
+        raise BadInputError(f"the manifest {name} is a {manifest.kind}: a service begins with a {Kind.SNAPSHOT}")
+    if manifest.rows == 0:
+        raise BadInputError(f"the manifest {name} has no rows: there is nothing to begin with")
+    known, signal = settings.signal(signal_name)
+    with Broker(settings.kafka_access(client_id(known, "bootstrap"))) as broker:
+        topic_id = broker.topic_id(signal.topic("joined"))
+    return LoadRequest(opened.uri, f"{name}{SUFFIX}", manifest.id, topic_id)
+
+
+def until_live(
+    request: LoadRequest,
+    storage: LoadingStorage,
+    search: LoadingSearch,
+    on_look: Callable[[FirstLoad], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> FirstLoad:
+    """Begins a load and follows it until both servers are live.
+
+    A server that is away is waited for: both start again after the swap.
+
+    Raises:
+        MismatchError: Something was applied already, or another load is under way or live.
+        ServiceError: The load has failed or was aborted; nothing of it is left.
+        UnavailableError: A server does not answer for two minutes.
+    """
+    found: FirstLoad | None = None
+    away_s = 0.0
+    while True:
+        try:
+            found = begin(request, storage, search) if found is None else look(request, storage, search)
+        except UnavailableError:
+            if found is None or away_s >= PATIENCE_S:
+                raise
+            away_s += LOOK_S
+        else:
+            away_s = 0.0
+            on_look(found)
+            if found.state is LoadState.LIVE:
+                return found
+            if found.state in (LoadState.FAILED, LoadState.ABORTED):
+                raise ServiceError(_why(found))
+        sleep(LOOK_S)
+
+
+def _why(found: FirstLoad) -> str:
+    parts = (("storage", found.storage), ("search", found.search))
+    told = [
+        f"{name}: {each.detail}" for name, each in parts if each is not None and each.state is LoadState.FAILED
+    ]
+    ended = "has failed" if told else "was aborted"
+    return f"the first load {ended}, and nothing of it is left{': ' if told else ''}{'; '.join(told)}"
