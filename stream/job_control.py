@@ -26,6 +26,7 @@ from core.files import sync_folder, write_text
 from core.notifications import RECORD_KINDS
 from core.overrides import JOB_KINDS
 from core.types import LogPosition
+from operators import first_load
 from scoring.serving.client import ScorerClient
 from search.serving.admission import Caller
 from search.serving.client import SearchClient
@@ -318,11 +319,11 @@ class JobControl:
     def _plan(self) -> JobPlan:
         """The plan of a submission, but for where the embedding topics are read from."""
         settings, signal = self._settings, self._signal
-        positions, requests = self._store_positions()
         topic, replay = signal.topic("joined"), signal.topic("replay")
         with Broker(self._access) as broker:
             require_topics(broker, topic_plans(signal, settings.kafka))
             topic_id = broker.topic_id(topic)
+            positions, requests = self._store_positions(topic_id)
             ends = only_partition(topic, broker.ends(topic))
             base = base_of(topic_id, positions.values())
             start = starting_position(
@@ -347,13 +348,17 @@ class JobControl:
             checkpoints=self.snapshots.checkpoints,
         )
 
-    def _store_positions(self) -> tuple[dict[str, LogPosition], Sequence[AppliedRequest]]:
-        """The positions of the stores and the replays applied, after a check that the parts fit together."""
+    def _store_positions(self, log_id: str) -> tuple[dict[str, LogPosition], Sequence[AppliedRequest]]:
+        """The positions of the stores and the replays applied, after a check that the parts fit together.
+
+        If storage began with a manifest, search is made to follow it first: it may have been down when storage swapped.
+        """
         with (
             closing(self._search()) as search_client,
             closing(self._scorer()) as scorer_client,
             closing(self._storage()) as storage_client,
         ):
+            first_load.follow(storage_client, search_client, log_id)
             index, model = search_client.describe(), scorer_client.describe()
             storage = storage_client.describe()
         check_kinds("the search server", index.kinds, RECORD_KINDS)

@@ -110,8 +110,6 @@ def until_live(
 
 def _why(found: FirstLoad) -> str:
     parts = (("storage", found.storage), ("search", found.search))
-    told = [
-        f"{name}: {each.detail}" for name, each in parts if each is not None and each.state is LoadState.FAILED
-    ]
+    told = [f"{name}: {each.detail}" for name, each in parts if each is not None and each.state is LoadState.FAILED]
     ended = "has failed" if told else "was aborted"
     return f"the first load {ended}, and nothing of it is left{': ' if told else ''}{'; '.join(told)}"

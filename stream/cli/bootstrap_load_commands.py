@@ -87,7 +87,7 @@ def abort(
     signal: SignalName = None,
     as_json: AsJson = False,
 ) -> None:
-    """End the first load and remove what it wrote. One that is live stays: it can be rolled back.
+    """End the first load and remove what it wrote. One that is live stays.
 
     Examples:
 
