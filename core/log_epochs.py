@@ -6,10 +6,30 @@ follow. A new epoch begins one after the last position applied, so no position i
 
 from __future__ import annotations
 
-from core.errors import MismatchError
+from core.errors import LogGapError, MismatchError
 from core.types import LogPosition
 
-__all__ = ["renewed"]
+__all__ = ["check_base", "renewed"]
+
+
+def check_base(position: LogPosition, log_id: str, base: int) -> None:
+    """Makes sure that a store and a job count one topic alike. Another topic is refused elsewhere.
+
+    A store that began with a manifest while the job ran counts on from there. To it, the job's next positions would be
+    those of the manifest, which were applied long ago.
+
+    Args:
+        position: Of the store.
+        log_id: The id of the topic that the job reads.
+        base: The position of its offset 0, as the job counts.
+
+    Raises:
+        LogGapError: They do not.
+    """
+    if position.log_id == log_id and position.base != base:
+        raise LogGapError(
+            f"the log {log_id} begins at position {position.base}, and the job counts from {base}", position.offset + 1
+        )
 
 
 def renewed(position: LogPosition, log_id: str, base: int) -> LogPosition:

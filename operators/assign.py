@@ -68,7 +68,7 @@ class AssignStep(Step):
         self._clock = clock
         self._hiding = Hiding(search, storage)
         self._reporter = CommitReporter(search, log.log_id, self._hiding.catch_up)
-        self._backend = GrpcBackend(search, scorer, storage, log.log_id, self._written)
+        self._backend = GrpcBackend(search, scorer, storage, log.log_id, self._written, log.base)
 
     def declare_kinds(self) -> None:
         """Tells storage which kinds of records this job knows, so that writers need not wait for the next image.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from clustering.assignment import More, MoreNeed, PairNeed
 from core.errors import FaultError
+from core.log_epochs import check_base
 from core.overrides import JOB_KINDS
 from core.traces import HistoryRange
 from core.types import Decision, ImageId, Lookup
@@ -31,6 +32,7 @@ class GrpcBackend:
         storage: Storage,
         log_id: str,
         written: Callable[[Sequence[Decision]], None],
+        base: int = 0,
     ) -> None:
         """Takes the clients.
 
@@ -40,18 +42,26 @@ class GrpcBackend:
             storage: Look-ups and writes.
             log_id: Of `joined`.
             written: Told of the decisions of each write that succeeded.
+            base: The position of the offset 0 of `joined`.
         """
         self._search = search
         self._scorer = scorer
         self._storage = storage
         self._log_id = log_id
         self._written = written
+        self._base = base
         self._last: Sequence[Decision] = ()
 
     def look_up(self, ids: Collection[ImageId], verdicts_of: Collection[ImageId]) -> Lookup:
-        """Memberships and clusters of these images, and the last verdicts on some."""
+        """Memberships and clusters of these images, and the last verdicts on some.
+
+        Raises:
+            LogGapError: Storage counts the positions of the order from another one than the job.
+        """
         with storage_waited_for():
-            return self._storage.look_up(ids, verdicts_of)
+            found = self._storage.look_up(ids, verdicts_of)
+        check_base(found.position, self._log_id, self._base)
+        return found
 
     def score(self, pairs: Sequence[PairNeed]) -> Mapping[PairNeed, float]:
         """The scores of these pairs."""

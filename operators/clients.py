@@ -24,7 +24,7 @@ class Search(Client, Protocol):
     """What the steps ask of the search server."""
 
     def insert_and_search(
-        self, log_id: str, entries: Sequence[search_pb2.LogEntry]
+        self, log_id: str, entries: Sequence[search_pb2.LogEntry], base: int | None = None
     ) -> search_pb2.InsertAndSearchResponse:
         """Applies records of the order and searches for each."""
         ...

@@ -57,6 +57,7 @@ class SearchStep(Step):
         unscored: Callable[[Reason], None],
         tracer: Tracer | None = None,
         storage: Storage | None = None,
+        base: int = 0,
     ) -> None:
         """Takes the clients.
 
@@ -67,6 +68,7 @@ class SearchStep(Step):
             tracer: Which records are traced.
             storage: Of the storage server: asked what it has decided if the index is behind it, as one that was put
                 back is. None: the index is never behind.
+            base: The position of the offset 0 of `joined`.
         """
         super().__init__([search] if storage is None else [search, storage], blamed=[search])
         self._storage = storage
@@ -75,6 +77,7 @@ class SearchStep(Step):
         """Storage has decided the records up to here, and the index has not applied all of them; None: not known."""
         self._search = search
         self._log_id = log_id
+        self._base = base
         self._unscored = unscored
         self._tracer = tracer or Tracer()
 
@@ -115,7 +118,7 @@ class SearchStep(Step):
     def ping(self) -> None:
         """See `Step`; the search server must also be able to write, or images would be skipped while its disk hangs."""
         super().ping()
-        self._search.insert_and_search(self._log_id, ())
+        self._search.insert_and_search(self._log_id, (), self._base)
 
     def _entry(self, one: InFlight, content: JoinedContent | BadRecord) -> LogEntry:
         """What the index gets of a record; notes in the record why it is traced."""
@@ -134,7 +137,7 @@ class SearchStep(Step):
     def _apply(self, entries: Sequence[LogEntry]) -> InsertAndSearchResponse:
         decided = self._decided_before(entries[0].offset)
         if decided is None:
-            response = self._search.insert_and_search(self._log_id, entries)
+            response = self._search.insert_and_search(self._log_id, entries, self._base)
         else:
             response = self._apply_again(entries, decided)
         if [answer.offset for answer in response.answers] != [entry.offset for entry in entries]:
@@ -160,7 +163,7 @@ class SearchStep(Step):
         response = InsertAndSearchResponse()
         for part, place in stretches(entries[0].offset, len(entries), decided.unscored(entries[-1].offset)):
             if entries[part]:
-                response.MergeFrom(self._search.insert_and_search(self._log_id, entries[part]))
+                response.MergeFrom(self._search.insert_and_search(self._log_id, entries[part], self._base))
             if place is not None:
                 with suppress(RefusedError):  # the index skipped the record, so it has no image at that place
                     self._search.hide(place)
@@ -221,7 +224,9 @@ class SearchFunction(MicroBatchFunction):
         metrics = StepMetrics(context)
         tracer = Tracer(self._tracing, metrics.traced)
         storage = None if self._storage is None else open_storage(self._storage)
-        return SearchStep(open_search(self._search), self._log.log_id, metrics.unscored, tracer, storage)
+        return SearchStep(
+            open_search(self._search), self._log.log_id, metrics.unscored, tracer, storage, self._log.base
+        )
 
     def items(self, value: Row) -> Sequence[bytes]:
         """The record of a row, at its position; a tombstone counts as a record without bytes."""

@@ -45,7 +45,9 @@ class SearchClient(RpcClient):
         self._stub = TermSearchStub(self.channel)
         self._max_request_bytes = max_message_bytes - 1024
 
-    def insert_and_search(self, log_id: str, entries: Sequence[pb.LogEntry]) -> pb.InsertAndSearchResponse:
+    def insert_and_search(
+        self, log_id: str, entries: Sequence[pb.LogEntry], base: int | None = None
+    ) -> pb.InsertAndSearchResponse:
         """Applies records of the order and searches for each; one answer per entry, in order.
 
         Entries that do not fit into one message are sent in several, one after the other. If one of them fails, the
@@ -53,13 +55,14 @@ class SearchClient(RpcClient):
 
         Raises:
             RefusedError: An entry is refused; `offset` names it where the server could tell.
-            LogGapError: The entries do not continue what the index has; `expected` is the offset that must come next.
+            LogGapError: The entries do not continue what the index has, or it counts the log from another position than
+                `base`; `expected` is the offset that must come next.
             UnavailableError: The server is down, too slow or cannot write: wait and call again.
             FaultError: The server failed on this call.
         """
         response = pb.InsertAndSearchResponse()
         for part in self._parts(entries):
-            request = pb.InsertAndSearchRequest(log_id=log_id, entries=part, kinds=RECORD_KINDS)
+            request = pb.InsertAndSearchRequest(log_id=log_id, entries=part, kinds=RECORD_KINDS, base=base)
             answer: pb.InsertAndSearchResponse = self._call(self._stub.InsertAndSearch, request)
             response.MergeFrom(answer)
         return response

@@ -144,7 +144,12 @@ class InsertAndSearchRequest(google.protobuf.message.Message):
     LOG_ID_FIELD_NUMBER: builtins.int
     ENTRIES_FIELD_NUMBER: builtins.int
     KINDS_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
     log_id: builtins.str
+    base: builtins.int
+    """The position of the log's offset 0, as the caller counts. OUT_OF_RANGE: the index counts from another one, since it
+    began with a manifest meanwhile. Absent: not compared.
+    """
     @property
     def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LogEntry]:
         """consecutive offsets"""
@@ -159,8 +164,11 @@ class InsertAndSearchRequest(google.protobuf.message.Message):
         log_id: builtins.str = ...,
         entries: collections.abc.Iterable[global___LogEntry] | None = ...,
         kinds: collections.abc.Iterable[builtins.str] | None = ...,
+        base: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["entries", b"entries", "kinds", b"kinds", "log_id", b"log_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_base", b"_base", "base", b"base"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_base", b"_base", "base", b"base", "entries", b"entries", "kinds", b"kinds", "log_id", b"log_id"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_base", b"_base"]) -> typing.Literal["base"] | None: ...
 
 global___InsertAndSearchRequest = InsertAndSearchRequest
 

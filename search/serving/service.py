@@ -10,6 +10,7 @@ from types import MappingProxyType
 import grpc
 
 from core.access import Right
+from core.log_epochs import check_base
 from core.notifications import RECORD_KINDS
 from core.types import ImageId
 from search.index.errors import IndexBrokenError
@@ -92,6 +93,8 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         """Applies the records that are new, and searches for all."""
         with self._items("InsertAndSearch", len(request.entries), context):
             check_known(request)
+            if request.HasField("base"):
+                check_base(self._index.position, request.log_id, request.base)
             records = self._parser.records(request.entries)
             self._metrics.batch.observe(len(records))
             with self._watched():

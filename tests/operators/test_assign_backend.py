@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from clustering.assignment import MoreNeed, PairNeed, pair_need
-from core.errors import FaultError, MismatchError, RefusedError, StaleError, UnavailableError
-from core.types import Decision, ImageId, Outcome
+from core.errors import FaultError, LogGapError, MismatchError, RefusedError, StaleError, UnavailableError
+from core.types import Decision, ImageId, LogPosition, Outcome
 from operators import assign_backend as backend_module
 from operators.assign_backend import GrpcBackend
 from scoring.serving.scorer_pb2 import ScoreResponse
@@ -118,3 +120,14 @@ def test_only_written_decisions_are_reported() -> None:
     storage.down = False
     ports.apply([decision], -1, 0)
     assert told == [decision]
+
+
+def test_a_store_that_counts_the_order_from_elsewhere_ends_the_job() -> None:
+    """It began with a manifest while the job ran: to skip what it seems to have applied would lose images."""
+    storage = FakeStorage()
+    backend = client_ports(storage=storage)
+    backend.look_up([], [])
+    content = storage.store._content
+    content.current = replace(content.current, position=LogPosition("log-1", 99, 0, 100))
+    with pytest.raises(LogGapError, match="the log log-1 begins at position 100, and the job counts from 0"):
+        backend.look_up([], [])

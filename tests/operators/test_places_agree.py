@@ -66,7 +66,9 @@ class IndexServer(FakeServer):
             released=self.index.released,
         )
 
-    def insert_and_search(self, log_id: str, entries: Sequence[pb.LogEntry]) -> pb.InsertAndSearchResponse:
+    def insert_and_search(
+        self, log_id: str, entries: Sequence[pb.LogEntry], base: int | None = None
+    ) -> pb.InsertAndSearchResponse:
         self.enter("insert_and_search")
         response = pb.InsertAndSearchResponse(index_version="terms-1")
         for answer in self.index.insert_and_search(log_id, self.parser.records(entries)):

@@ -202,7 +202,7 @@ def test_repeating_a_call_gives_the_same_answers(server: FakeSearch) -> None:
 
 
 def test_too_few_answers_are_a_fault(server: FakeSearch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "insert_and_search", lambda log_id, entries: InsertAndSearchResponse())
+    monkeypatch.setattr(server, "insert_and_search", lambda log_id, entries, base: InsertAndSearchResponse())
     search = harness()
     send(search, joined("a"))
     search.advance(6)

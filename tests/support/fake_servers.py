@@ -115,7 +115,7 @@ class FakeSearch(FakeServer):
         )
 
     def insert_and_search(
-        self, log_id: str, entries: Sequence[search_pb2.LogEntry]
+        self, log_id: str, entries: Sequence[search_pb2.LogEntry], base: int | None = None
     ) -> search_pb2.InsertAndSearchResponse:
         self.enter("insert_and_search")
         if not entries:

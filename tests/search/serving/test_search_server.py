@@ -134,6 +134,9 @@ def test_gaps_and_other_logs_are_refused_with_the_next_offset(server: RunningSea
         with pytest.raises(LogGapError) as caught:
             server.client.insert_and_search(log_id, entries)
         assert caught.value.expected == 1
+    server.client.insert_and_search(LOG, [entry(0, "a", 1)], 0)
+    with pytest.raises(LogGapError, match="begins at position 0, and the job counts from 5"):
+        server.client.insert_and_search(LOG, [entry(0, "a", 1)], 5)
     for log_id, entries in (("", [entry(1, "b", 1)]), (LOG, [entry(1, "b", 1), entry(3, "c", 1)])):
         with pytest.raises(RefusedError):
             server.client.insert_and_search(log_id, entries)
