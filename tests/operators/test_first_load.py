@@ -24,6 +24,7 @@ class Server:
         self.report: LoadReport | None = None
         self.applied = False
         self.fails_at = ROWS + 1
+        self.why = ""
         self.adopted: tuple[str, int] | None = None
         self._dice = dice
 
@@ -54,7 +55,10 @@ class Server:
         if report is not None and report.state is LoadState.LOADING:
             rows = report.rows_done + 10
             state = LoadState.READY if rows >= ROWS else LoadState.LOADING
-            self.report = replace(report, rows_done=rows, state=LoadState.FAILED if rows >= self.fails_at else state)
+            if rows >= self.fails_at:
+                self.report = replace(report, rows_done=rows, state=LoadState.FAILED, detail=self.why)
+            else:
+                self.report = replace(report, rows_done=rows, state=state)
         return self.report
 
     def abort_load(self, manifest_id: str) -> LoadReport:

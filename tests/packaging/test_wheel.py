@@ -26,7 +26,9 @@ from neardup.events import notification
 from stream.cli.exits import Exit
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"neardup", "core", "search", "scoring", "clustering", "storage", "operators", "training", "stream"}
+PACKAGES = {
+    *("neardup", "core", "manifests", "search", "scoring", "clustering", "storage", "operators", "training", "stream"),
+}
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 IMAGE = {
