@@ -32,7 +32,10 @@ from manifests.metadata import FileMetadata
 
 __all__ = ["ClusteredBatch", "ClusteredFile", "IndexBatch", "Signal", "causes"]
 
-_CAUSES = {str(cause): cause for cause in Cause if cause not in (Cause.DELETED, Cause.FORGOTTEN)}
+_NEVER = (Cause.DELETED, Cause.FORGOTTEN, Cause.UNSCORED)
+"""Such images are not there, or cannot be found: an index of the rows would find them."""
+
+_CAUSES = {str(cause): cause for cause in Cause if cause not in _NEVER}
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,8 @@ class DeleteStorage(Protocol):
         ...
 
 
-def check_log(storage: DeleteStorage, topic: str, topic_id: str) -> int:
-    """Makes sure that storage follows the topic that deletes go to; returns the position of its offset 0.
+def check_log(storage: DeleteStorage, topic: str, topic_id: str) -> None:
+    """Makes sure that storage follows the topic that deletes go to.
 
     Raises:
         MismatchError: It follows another one.
@@ -77,14 +77,12 @@ def check_log(storage: DeleteStorage, topic: str, topic_id: str) -> int:
             f"storage follows the topic {position.log_id}, but {topic} is {topic_id} now, of which it applies "
             "nothing: see `neardup log renew`"
         )
-    return position.base
 
 
 def delete_images(
     requests: Iterable[DeleteRequest],
     writer: Deleter,
     storage: DeleteStorage,
-    base: int,
     report: DeleteReport,
     on_progress: Callable[[bool], None] = lambda waiting: None,
     sleep: Callable[[float], None] = time.sleep,
@@ -95,7 +93,6 @@ def delete_images(
         requests: What to delete.
         writer: Of the order.
         storage: Tells what is applied.
-        base: The position of the offset 0 of the order.
         report: Is added to after each chunk, so that it is true also when an error ends the deletes.
         on_progress: Called after each chunk, and with true at each look while storage has not passed one.
         sleep: Waits so many seconds.
@@ -108,11 +105,16 @@ def delete_images(
         wanted = [each for image_id, each in chunk.items() if image_id not in report.fates]
         if not wanted:
             continue
-        positions = [base + offset for offset in writer.delete(wanted)]
+        offsets = writer.delete(wanted)
         ids = [each.image_id for each in wanted]
-        while (found := storage.look_up(ids)).position.offset < positions[-1]:
+        while True:
+            found = storage.look_up(ids)
+            base = found.position.base  # a first load moves it while deletes wait
+            if found.position.offset >= base + offsets[-1]:
+                break
             on_progress(True)
             sleep(POLL_S)
+        positions = [base + offset for offset in offsets]
         report.fates.update((each, _fate(each, at, found)) for each, at in zip(ids, positions, strict=True))
         report.position = positions[-1]
         on_progress(False)

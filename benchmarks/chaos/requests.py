@@ -23,9 +23,8 @@ from neardup.errors import NeardupClientError
 from storage.selecting import ImageSelection
 from storage.serving.order_writer import OrderWriter
 from storage.serving.publisher import KafkaSender
-from stream.broker import Broker
 from stream.dead_letters.choice import DeadLetterChoice
-from stream.deletes import DeleteReport, check_log, delete_images
+from stream.deletes import DeleteReport, delete_images
 from stream.replay.choice import ReplaySelection
 from stream.replay.differences import DiffReport
 from stream.replay.service import ReplayService
@@ -129,7 +128,7 @@ class Requests:
 
         def send() -> None:
             with self._service() as service, closing(self.order()) as order:
-                delete_images(requests, order, service.storage, self._base(service), DeleteReport())
+                delete_images(requests, order, service.storage, DeleteReport())
 
         insist(send)
 
@@ -247,11 +246,6 @@ class Requests:
 
     def _service(self) -> ReplayService:
         return ReplayService(self._stack.settings, self._stack.signal_name, Right.WRITE)
-
-    def _base(self, service: ReplayService) -> int:
-        topic = self._stack.signal.topic("joined")
-        with Broker(self._stack.settings.kafka_access("chaos")) as broker:
-            return check_log(service.storage, topic, broker.topic_id(topic))
 
     def _head(self, image_id: ImageId) -> ImageId:
         try:

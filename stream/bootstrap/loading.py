@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from core.access import Right
-from core.errors import BadInputError, ServiceError, UnavailableError
+from core.errors import BadInputError, MismatchError, ServiceError, UnavailableError
 from core.first_loads import LoadRequest, LoadState
 from manifests.folder import open_folder, read_manifest
 from manifests.manifest import SUFFIX, Kind
@@ -18,6 +19,7 @@ from stream.access import credentials
 from stream.broker import Broker
 from stream.names import client_id
 from stream.settings import Settings
+from stream.start_plan import only_partition
 
 __all__ = ["LOOK_S", "Servers", "load_request", "servers", "until_live"]
 
@@ -60,8 +62,10 @@ def load_request(settings: Settings, signal_name: str | None, folder: str, name:
     Raises:
         BadInputError: There is no such manifest, it is damaged, or it is a delta.
         UnavailableError: The folder or Kafka does not answer.
+        MismatchError: The order has lost records already.
     """
-    opened = open_folder(folder)
+    # The servers work elsewhere.
+    opened = open_folder(folder if "://" in folder else str(Path(folder).absolute()))
     manifest = read_manifest(opened, f"{name}{SUFFIX}")
     if manifest.kind is not Kind.SNAPSHOT:
         raise BadInputError(f"the manifest {name} is a {manifest.kind}: a service begins with a {Kind.SNAPSHOT}")
@@ -69,7 +73,13 @@ def load_request(settings: Settings, signal_name: str | None, folder: str, name:
         raise BadInputError(f"the manifest {name} has no rows: there is nothing to begin with")
     known, signal = settings.signal(signal_name)
     with Broker(settings.kafka_access(client_id(known, "bootstrap"))) as broker:
-        topic_id = broker.topic_id(signal.topic("joined"))
+        topic = signal.topic("joined")
+        topic_id, first = broker.topic_id(topic), only_partition(topic, broker.ends(topic)).first
+    if first > 0:
+        raise MismatchError(
+            f"the first {first} records of {topic} are gone, and a service that begins must decide all of them: delete "
+            "the topic and run `neardup topics create`"
+        )
     return LoadRequest(opened.uri, f"{name}{SUFFIX}", manifest.id, topic_id)
 
 
@@ -103,13 +113,17 @@ def until_live(
             on_look(found)
             if found.state is LoadState.LIVE:
                 return found
-            if found.state in (LoadState.FAILED, LoadState.ABORTED):
+            if found.storage is None or found.state in (LoadState.FAILED, LoadState.ABORTED):
                 raise ServiceError(_why(found))
         sleep(LOOK_S)
 
 
 def _why(found: FirstLoad) -> str:
+    if found.storage is None:
+        return "storage knows nothing of this load any more: give the command again"
     parts = (("storage", found.storage), ("search", found.search))
     told = [f"{name}: {each.detail}" for name, each in parts if each is not None and each.state is LoadState.FAILED]
     ended = "has failed" if told else "was aborted"
+    if found.storage.state is LoadState.LIVE:
+        return f"storage is live, and the load of search {ended}: {'; '.join(told)}. Give the command again"
     return f"the first load {ended}, and nothing of it is left{': ' if told else ''}{'; '.join(told)}"

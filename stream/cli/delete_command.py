@@ -81,7 +81,7 @@ def delete(
         progress_bar() as bar,
     ):
         with Broker(access) as broker:
-            base = check_log(storage, topic, broker.topic_id(topic))
+            check_log(storage, topic, broker.topic_id(topic))
         task, moved = bar.add_task("deleting", total=len(ids), note=""), time.monotonic()
 
         def progress(waiting: bool) -> None:
@@ -92,7 +92,7 @@ def delete(
             bar.update(task, completed=len(report.fates), note="waiting for the job to apply them" if slow else "")
 
         try:
-            delete_images(requests, writer, storage, base, report, progress)
+            delete_images(requests, writer, storage, report, progress)
         except BaseException:
             done = counted(len(report.fates), "image")
             note(f"{done} done; give the same command again for the others, which may be deleted already")

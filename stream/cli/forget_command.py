@@ -104,14 +104,14 @@ def _forget(
         progress_bar() as bar,
     ):
         with Broker(access) as broker:
-            base = check_log(storage, topic, broker.topic_id(topic))
+            check_log(storage, topic, broker.topic_id(topic))
         task = bar.add_task("forgetting", total=len(ids), note="")
 
         def progress(waiting: bool) -> None:
             bar.update(task, completed=len(report.fates), note="waiting for the job to apply them" if waiting else "")
 
         try:
-            delete_images(requests, writer, storage, base, report, progress)
+            delete_images(requests, writer, storage, report, progress)
         except BaseException:
             done = counted(len(report.fates), "image")
             note(f"{done} done; give the same command again for the others, which may be forgotten already")

@@ -30,6 +30,8 @@ class FakeService:
     applied: int = 0
     most_ahead: int = 0
     fails_after: int = 10**9
+    loads_for: int = 0
+    """Looks during which a first load is under way: nothing is applied, and positions begin at 0."""
 
     def delete(self, requests: Sequence[DeleteRequest]) -> Sequence[int]:
         if len(self.order) > self.fails_after:
@@ -42,6 +44,9 @@ class FakeService:
         return offsets
 
     def look_up(self, ids: Collection[ImageId]) -> Lookup:
+        if self.loads_for:
+            self.loads_for -= 1
+            return Lookup(LogPosition(), 0, {}, {}, {})
         for _ in range(min(self.pace, len(self.order) - self.applied)):
             request = self.order[self.applied]
             if request is not None:
@@ -90,7 +95,7 @@ def test_each_image_has_the_fate_that_storage_tells(
     before = dict(service.living)
     report = DeleteReport()
     waits: list[bool] = []
-    delete_images(asked(ids_of(named), version), service, service, BASE, report, waits.append, lambda _: None)
+    delete_images(asked(ids_of(named), version), service, service, report, waits.append, lambda _: None)
     for image_id in ids_of(named):
         if image_id in before:
             deleted = version is None or version >= before[image_id]
@@ -110,17 +115,28 @@ def test_after_an_error_the_report_names_what_is_done_and_a_second_run_does_the_
     service = FakeService(dict.fromkeys(ids, 1), fails_after=CHUNK)
     report = DeleteReport()
     with pytest.raises(UnavailableError):
-        delete_images(asked(ids), service, service, BASE, report)
+        delete_images(asked(ids), service, service, report)
     assert list(report.fates) == ids[:CHUNK]
     service.fails_after = 10**9
     again = DeleteReport()
-    delete_images(asked(ids), service, service, BASE, again)
+    delete_images(asked(ids), service, service, again)
     assert (again.count(DeleteFate.BEFORE), again.count(DeleteFate.DELETED)) == (CHUNK, 2 * CHUNK)
     assert service.living == {}
 
 
 def test_a_topic_that_storage_does_not_follow_is_refused_with_both() -> None:
     service = FakeService()
-    assert check_log(service, "joined", "topic") == BASE
+    check_log(service, "joined", "topic")
     with pytest.raises(MismatchError, match=r"storage follows the topic topic, but joined is other now.*log renew"):
         check_log(service, "joined", "other")
+
+
+def test_deletes_that_wait_for_a_first_load_are_told_once_they_are_applied() -> None:
+    """The load moves the position of the order's offset 0: nothing at its old place has been applied."""
+    ids = ids_of(range(3))
+    service = FakeService(dict.fromkeys(ids, 1), loads_for=5, pace=1)
+    check_log(service, "joined", "topic")
+    report = DeleteReport()
+    delete_images(asked(ids), service, service, report, sleep=lambda _: None)
+    assert set(report.fates.values()) == {DeleteFate.DELETED}
+    assert report.position == BASE + len(service.order) - 1

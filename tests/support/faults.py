@@ -125,8 +125,8 @@ def _delete(settings: Settings, name: str, requests: Sequence[DeleteRequest]) ->
         closing(OrderWriter(partial(KafkaSender, access.python_options(), topic), service.storage.require_kinds)) as to,
     ):
         with Broker(access) as broker:
-            base = check_log(service.storage, topic, broker.topic_id(topic))
-        delete_images(requests, to, service.storage, base, report)
+            check_log(service.storage, topic, broker.topic_id(topic))
+        delete_images(requests, to, service.storage, report)
     assert set(report.fates.values()) <= {DeleteFate.DELETED, DeleteFate.BEFORE}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import pytest
 
@@ -55,6 +56,16 @@ def test_a_load_that_somebody_aborts_ends_the_following() -> None:
     assert search.report.state is LoadState.ABORTED
 
 
+def test_what_storage_has_lost_is_told() -> None:
+    storage, search = Server(), Server()
+
+    def tell(found: FirstLoad) -> None:
+        storage.report = None
+
+    with pytest.raises(ServiceError, match="storage knows nothing of this load any more"):
+        until_live(REQUEST, storage, search, tell, lambda seconds: None)
+
+
 class Away(Server):
     """A server that does not answer for a while, once the load has begun."""
 
@@ -82,7 +93,14 @@ def test_a_server_that_is_away_from_the_beginning_is_not() -> None:
         followed(storage, Server())
 
 
+class Ends(NamedTuple):
+    first: int
+    end: int
+
+
 class FakeBroker:
+    first = 0
+
     def __init__(self, access: object) -> None:
         pass
 
@@ -96,6 +114,9 @@ class FakeBroker:
 
     def topic_id(self, topic: str) -> str:
         return f"id of {topic}"
+
+    def ends(self, topic: str) -> dict[int, Ends]:
+        return {0: Ends(FakeBroker.first, 5)}
 
 
 @pytest.fixture
@@ -117,6 +138,21 @@ def test_a_request_names_what_the_servers_need(settings: Settings, tmp_path: Pat
     topic = settings.signal()[1].topic("joined")
     assert (request.manifest_id, request.manifest, request.log_id) == (manifest.id, "one.json", f"id of {topic}")
     assert Path(request.folder) == tmp_path
+
+
+def test_an_order_that_has_lost_records_takes_no_first_load(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeBroker, "first", 3)
+    written(tmp_path, "one", Manifest(Kind.SNAPSHOT, [ManifestFile("a", 1, 1, "0" * 64)]))
+    with pytest.raises(MismatchError, match=r"the first 3 records of .*joined are gone"):
+        load_request(settings, None, str(tmp_path), "one")
+
+
+def test_a_relative_folder_is_told_whole(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "old", "one", Manifest(Kind.SNAPSHOT, [ManifestFile("a", 1, 1, "0" * 64)]))
+    assert load_request(settings, None, "old", "one").folder == str(tmp_path / "old")
 
 
 @pytest.mark.parametrize(
