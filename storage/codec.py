@@ -82,7 +82,6 @@ __all__ = [
     "IMAGE_NUMBERS",
     "OLDEST_FORMAT",
     "TRIGGER_FLAGS",
-    "UNSCORED_FLAG",
     "VERDICT_NUMBERS",
     "decode_cluster",
     "decode_cluster_front",
@@ -142,7 +141,7 @@ _DELTA = struct.Struct(">qB")
 _TOMBSTONE = struct.Struct(">Qqq")
 _ERASURE = struct.Struct(">QqqqB")
 
-_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, UNSCORED_FLAG, _OVERRIDDEN, _ROLLED_BACK, _AHEAD = (
+_HAS_SCORE, _HAS_MATCHED, _HAS_OLD_HEAD, _TRUNCATED, _UNSCORED, _OVERRIDDEN, _ROLLED_BACK, _AHEAD = (
     1 << bit for bit in range(8)
 )
 
@@ -234,7 +233,7 @@ def encode_image(image: ImageRecord) -> bytes:
                 image.created_at_ms,
                 image.arrived_at_ms,
                 CAUSE_NUMBERS[image.cause],
-                verdict_flags(image.score, image.matched, image.truncated) | (UNSCORED_FLAG if image.unscored else 0),
+                verdict_flags(image.score, image.matched, image.truncated) | (_UNSCORED if image.unscored else 0),
                 image.score or 0.0,
             ),
             b"" if image.matched is None else packed_text(image.matched),
@@ -255,7 +254,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
     version, place, edge_sequence = cursor.numbers(IMAGE_NUMBERS)
     head = cursor.id()
     decided, created, arrived, cause, flags, score = cursor.numbers(VERDICT_NUMBERS)
-    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _TRUNCATED | UNSCORED_FLAG):
+    if flags & ~(_HAS_SCORE | _HAS_MATCHED | _TRUNCATED | _UNSCORED):
         raise cursor.damage(f"it has the flags {flags}")
     matched = cursor.id() if flags & _HAS_MATCHED else None
     versions = Versions(cursor.text(), cursor.text())
@@ -274,7 +273,7 @@ def decode_image(key: bytes, value: bytes) -> ImageRecord:
         versions=versions,
         edge_sequence=edge_sequence,
         truncated=bool(flags & _TRUNCATED),
-        unscored=bool(flags & UNSCORED_FLAG) or cause == CAUSE_NUMBERS[Cause.UNSCORED],
+        unscored=bool(flags & _UNSCORED) or cause == CAUSE_NUMBERS[Cause.UNSCORED],
     )
 
 
@@ -448,7 +447,7 @@ def decode_history(key: bytes, value: bytes) -> HistoryEntry:
     cursor = Cursor(f"the history entry {number}", value)
     version, place, offset, decided, created, arrived, cause, flags, score = cursor.numbers(HISTORY_NUMBERS)
     trigger = _TRIGGER_OF.get(flags & (_OVERRIDDEN | _ROLLED_BACK))
-    if trigger is None or flags & UNSCORED_FLAG:
+    if trigger is None or flags & _UNSCORED:
         raise cursor.damage(f"it has the flags {flags}")
     image_id = cursor.id()
     new_head = NO_HEAD if _CAUSE_OF.get(cause) in _NOWHERE else cursor.id()

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
-from core.types import Cause, ImageId, Trigger
+from core.types import ImageId, Trigger
 from core.vectors import sound_rows, stored_problem
 from manifests.clustered_files import ClusteredBatch
 from manifests.columns import Places
@@ -122,14 +122,13 @@ class RowWriter:
                 texts = (theirs if matched == head else _keys(names, row, "matched", matched)[1]) + versions
             score = None if probability != probability else probability
             flags, by = codec.verdict_flags(score, matched), codec.CAUSE_NUMBERS[cause]
-            unscored = codec.UNSCORED_FLAG if cause is Cause.UNSCORED else 0
             numbers = at_ms, created, at_ms, by
             images.append(
                 (
                     key,
                     image_numbers(version, place, number)
                     + theirs
-                    + verdict_numbers(*numbers, flags | unscored, score or 0.0)
+                    + verdict_numbers(*numbers, flags, score or 0.0)
                     + texts,
                 )
             )

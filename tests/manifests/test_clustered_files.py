@@ -124,6 +124,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "head of another type": ({"head": pa.array([1, 2, 3])}, "head must hold strings"),
     "unknown cause": ({"cause": pa.array(["founded", "made up", None])}, "row 1: column cause is 'made up'"),
     "cause of nothing": ({"cause": pa.array(["deleted", None, None])}, "row 0: column cause is 'deleted'"),
+    "cause that hides it": ({"cause": pa.array(["unscored", None, None])}, "row 0: column cause is 'unscored'"),
     "score of 2": ({"probability": pa.array([None, 0.5, 2.0])}, r"row 2: column probability is 2\.0, not 0 to 1"),
     "score NaN": ({"probability": pa.array([None, float("nan"), 0.5])}, "row 1: column probability is nan"),
     "score of integers": ({"probability": pa.array([0, 1, 1])}, "probability must hold floats"),

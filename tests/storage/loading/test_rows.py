@@ -46,7 +46,6 @@ def written(root: Path, rows: list[LoadableRow], *, codes: bool = True) -> Loade
 @pytest.mark.parametrize("seed", range(3))
 def test_they_are_what_the_codec_makes_of_records(tmp_path: Path, seed: int, codes: bool) -> None:
     rows = random_rows(seed, 70)
-    rows[1] = replace(rows[1], cause=Cause.UNSCORED)
     found = written(tmp_path, rows, codes=codes)
     gone, number = set(superseded(rows)), 0
     wanted: dict[str, list[tuple[bytes, bytes]]] = {family: [] for family in found.pairs}
@@ -71,7 +70,6 @@ def test_they_are_what_the_codec_makes_of_records(tmp_path: Path, seed: int, cod
             arrived_at_ms=AT_MS,
             versions=Versions("m1"),
             edge_sequence=number,
-            unscored=cause is Cause.UNSCORED,
         )
         entry = HistoryEntry(
             number=number,
