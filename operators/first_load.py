@@ -9,10 +9,10 @@ Each look does at most what comes next and waits for nothing. So anybody may loo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from core.errors import MismatchError
+from core.errors import MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
 
 __all__ = ["FirstLoad", "LoadingSearch", "LoadingStorage", "abort", "begin", "follow", "look"]
@@ -28,6 +28,23 @@ _ORDER = (
     LoadState.LIVE,
 )
 """Of two servers, the state that comes first here is that of the load."""
+
+
+_LIVE_IN_STORAGE = "storage is live with it: load it again, or run `neardup index build --from storage`"
+
+
+class Followed(Protocol):
+    """What a server follows."""
+
+    @property
+    def log_id(self) -> str:
+        """Kafka's topic id of `joined`."""
+        ...
+
+    @property
+    def base(self) -> int:
+        """The position of its offset 0."""
+        ...
 
 
 class LoadingStorage(Protocol):
@@ -49,6 +66,10 @@ class LoadingStorage(Protocol):
         """Makes it live."""
         ...
 
+    def describe(self) -> Followed:
+        """What the store has applied."""
+        ...
+
 
 class LoadingSearch(Protocol):
     """What is asked of the search server."""
@@ -66,7 +87,11 @@ class LoadingSearch(Protocol):
         ...
 
     def adopt_load(self, manifest_id: str, log_id: str, base: int) -> LoadReport:
-        """Makes it live, once storage is."""
+        """Makes it live, once storage is: the server starts again, and says `ready` until then."""
+        ...
+
+    def describe(self) -> Followed:
+        """What the index has applied."""
         ...
 
 
@@ -76,6 +101,7 @@ class FirstLoad:
 
     storage: LoadReport | None
     search: LoadReport | None
+    """None, too, if its index was built anew since the load."""
 
     @property
     def reports(self) -> list[LoadReport]:
@@ -106,11 +132,14 @@ def begin(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) 
         MismatchError: Something was applied already, or another load is under way or live.
         UnavailableError: A server does not answer: call again.
     """
+    known = _of(request, storage.load_status())
     stored = storage.load(request)
+    if stored.state is LoadState.LIVE and _was_built(request, storage, search):
+        return FirstLoad(stored, None)
     try:
         indexed = search.load(request)
     except MismatchError:
-        if stored.state is not LoadState.LIVE:
+        if known is None or known.state in _ENDED:  # this call began it
             storage.abort_load(request.manifest_id)
         raise
     return FirstLoad(stored, indexed)
@@ -127,10 +156,12 @@ def look(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) -
     if stored is None:
         return FirstLoad(None, indexed)
     if indexed is None:
+        if stored.state is LoadState.LIVE and _was_built(request, storage, search):
+            return FirstLoad(stored, None)
         indexed = search.load(request)
     if stored.state is LoadState.LIVE:
         if indexed.state is LoadState.READY:
-            indexed = search.adopt_load(request.manifest_id, request.log_id, stored.rows_total)
+            indexed = _adopt(request.manifest_id, storage, search)
     elif stored.state in _ENDED:
         if indexed.state not in _ENDED:
             indexed = search.abort_load(request.manifest_id)
@@ -141,24 +172,26 @@ def look(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) -
     return FirstLoad(stored, indexed)
 
 
-def follow(storage: LoadingStorage, search: LoadingSearch, log_id: str) -> FirstLoad:
+def follow(storage: LoadingStorage, search: LoadingSearch) -> FirstLoad:
     """Lets search follow a load that is live in storage, as before a start. Nothing else is begun or ended.
 
-    Args:
-        storage: The storage server.
-        search: The search server.
-        log_id: Kafka's topic id of `joined`.
+    Raises:
+        UnavailableError: Search was made to follow, and starts again: what it says of itself is over. Look again.
     """
     stored, indexed = storage.load_status(), search.load_status()
     if stored is not None and indexed is not None and stored.state is LoadState.LIVE:
         same = stored.request.manifest_id == indexed.request.manifest_id
         if same and indexed.state is LoadState.READY:
-            indexed = search.adopt_load(stored.request.manifest_id, log_id, stored.rows_total)
+            indexed = _adopt(stored.request.manifest_id, storage, search)
+            if indexed.state is not LoadState.LIVE:
+                raise UnavailableError("the search server starts again with the first load: try again soon")
     return FirstLoad(stored, indexed)
 
 
 def abort(manifest_id: str, storage: LoadingStorage, search: LoadingSearch) -> FirstLoad:
     """Ends a load in both servers. One that has ended stays as it is.
+
+    If it is live in storage, but search has not followed, search's part ends, and its detail says what is left to do.
 
     Raises:
         MismatchError: It is live, or there is no such load.
@@ -168,11 +201,28 @@ def abort(manifest_id: str, storage: LoadingStorage, search: LoadingSearch) -> F
     found = [each for each in (stored, indexed) if each is not None and each.request.manifest_id == manifest_id]
     if not found:
         raise MismatchError(f"no load of the manifest {manifest_id} was asked for")
+    live = stored in found and stored is not None and stored.state is LoadState.LIVE
+    if live and indexed in found and indexed is not None and indexed.state not in (*_ENDED, LoadState.LIVE):
+        return FirstLoad(stored, replace(search.abort_load(manifest_id), detail=_LIVE_IN_STORAGE))
     if stored in found:  # it decides: if it is live, so is the load
         stored = storage.abort_load(manifest_id)
     if indexed in found:
         indexed = search.abort_load(manifest_id)
     return FirstLoad(stored, indexed)
+
+
+def _was_built(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) -> bool:
+    """Whether search needs no load once storage is live: its index was built anew, and follows what storage follows."""
+    if _of(request, search.load_status()) is not None:
+        return False
+    stored, indexed = storage.describe(), search.describe()
+    return (stored.log_id, stored.base) == (indexed.log_id, indexed.base)
+
+
+def _adopt(manifest_id: str, storage: LoadingStorage, search: LoadingSearch) -> LoadReport:
+    """Lets search follow, before the log that storage follows: `joined` may have been made anew meanwhile."""
+    followed = storage.describe()
+    return search.adopt_load(manifest_id, followed.log_id, followed.base)
 
 
 def _of(request: LoadRequest, report: LoadReport | None) -> LoadReport | None:

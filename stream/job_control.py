@@ -323,7 +323,7 @@ class JobControl:
         with Broker(self._access) as broker:
             require_topics(broker, topic_plans(signal, settings.kafka))
             topic_id = broker.topic_id(topic)
-            positions, requests = self._store_positions(topic_id)
+            positions, requests = self._store_positions()
             ends = only_partition(topic, broker.ends(topic))
             base = base_of(topic_id, positions.values())
             start = starting_position(
@@ -348,17 +348,20 @@ class JobControl:
             checkpoints=self.snapshots.checkpoints,
         )
 
-    def _store_positions(self, log_id: str) -> tuple[dict[str, LogPosition], Sequence[AppliedRequest]]:
+    def _store_positions(self) -> tuple[dict[str, LogPosition], Sequence[AppliedRequest]]:
         """The positions of the stores and the replays applied, after a check that the parts fit together.
 
         If storage began with a manifest, search is made to follow it first: it may have been down when storage swapped.
+
+        Raises:
+            UnavailableError: Search starts again, to follow it.
         """
         with (
             closing(self._search()) as search_client,
             closing(self._scorer()) as scorer_client,
             closing(self._storage()) as storage_client,
         ):
-            first_load.follow(storage_client, search_client, log_id)
+            first_load.follow(storage_client, search_client)
             index, model = search_client.describe(), scorer_client.describe()
             storage = storage_client.describe()
         check_kinds("the search server", index.kinds, RECORD_KINDS)

@@ -21,7 +21,7 @@ class KeptLoad:
 
     report: LoadReport
     generation: str = ""
-    """That it became, or becomes when it is adopted; "" before it is ready."""
+    """That it became, or becomes when it is adopted; "" before it is ready. One that is adopted is kept as `live`."""
 
     @property
     def is_under_way(self) -> bool:
@@ -30,8 +30,8 @@ class KeptLoad:
 
 
 def build_named(request: LoadRequest) -> str:
-    """What the build of an index is called. Two requests of one name are the same load."""
-    return f"manifest {request.manifest_id} before log {request.log_id}"
+    """What the build of an index is called. Two requests of one name are the same load, before whatever log."""
+    return f"manifest {request.manifest_id}"
 
 
 def write_kept(file: Path, load: KeptLoad) -> None:

@@ -6,7 +6,9 @@
      ready       failed     whole and verified; or nothing is left of it
        |
        v
-     live                   its generation serves, from the next start of the server on
+     live                   its generation serves: it was adopted, and the server has started again
+
+A load whose generation another one has replaced since, by a build or a restore, is forgotten.
 
 The live index is not touched before the load is adopted. `aborted` follows each state but `live`.
 """
@@ -24,8 +26,10 @@ from typing import Any
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
 from core.types import LogPosition
+from search.index.errors import IndexDamagedError
 from search.index.folder import Identity
 from search.index.generations import IndexGenerations
+from search.index.manifest import read_manifest, write_manifest
 from search.index.rate_limiter import WorkStopped
 from search.loading.kept_load import KeptLoad, build_named, read_kept, write_kept
 from search.loading.load_process import load_apart
@@ -34,6 +38,9 @@ from search.loading.load_task import SPOOL, LoadTask, Progress
 __all__ = ["Loads"]
 
 log = logging.getLogger(__name__)
+
+ADOPTED = "adopted: the server starts again"
+"""The detail of a load that serves from the next start on; until then it is `ready`."""
 
 RETRY_S = 10.0
 """What is in the way is tried again after so many seconds."""
@@ -45,6 +52,7 @@ class Loads:
     def __init__(
         self,
         generations: IndexGenerations,
+        opened: str,
         identity: Identity,
         task: Callable[[LoadRequest], LoadTask],
         position: Callable[[], LogPosition],
@@ -55,6 +63,7 @@ class Loads:
 
         Args:
             generations: The folder of the index.
+            opened: The generation that this server has open.
             identity: What the index is made for.
             task: What a load of a request needs to know.
             position: Of the live index.
@@ -66,6 +75,7 @@ class Loads:
             MismatchError: A later release wrote it.
         """
         self._generations = generations
+        self._opened = opened
         self._identity = identity
         self._task = task
         self._position = position
@@ -84,17 +94,24 @@ class Loads:
 
     @property
     def report(self) -> LoadReport | None:
-        """How far it is; None: none was ever asked for."""
-        return None if self._kept is None else self._kept.report
+        """How far it is; None: none was asked for, or another index has replaced it."""
+        kept = self._kept
+        if kept is None:
+            return None
+        if kept.report.state is LoadState.LIVE and kept.generation != self._opened:
+            return replace(kept.report, state=LoadState.READY, detail=ADOPTED)
+        return kept.report
 
     @property
     def live(self) -> str:
-        """The id of the manifest that the index began with; "" for none."""
+        """The id of the manifest that the open index began with; "" for none."""
         report = self.report
         return report.request.manifest_id if report is not None and report.state is LoadState.LIVE else ""
 
     def begin(self, request: LoadRequest) -> LoadReport:
         """Begins a load in the background. One that is under way goes on, and one that is live stays so.
+
+        Asked before another log, a load that is under way takes that log's id: its rows do not depend on it.
 
         Raises:
             MismatchError: Another load is under way or live, or the live index goes on from a load already.
@@ -108,7 +125,9 @@ class Loads:
                         f"the load of {build_named(kept.report.request)} is {kept.report.state}, so that of "
                         f"{build_named(request)} cannot begin"
                     )
-                return kept.report
+                if kept.is_under_way and kept.report.request.log_id != request.log_id:
+                    self._take_log(request.log_id)
+                return self._told()
             self._check_not_there(request.log_id)
             self._stop()  # a load that has just failed may not have removed all of it yet
             self._drop()
@@ -148,40 +167,57 @@ class Loads:
 
         Args:
             manifest_id: The manifest.
-            log_id: The log that follows its rows.
+            log_id: The log that follows its rows, as storage has it.
             base: The position of that log's offset 0.
 
         Raises:
             BadInputError: No such load was asked for.
-            MismatchError: It is not ready, or another log or base follows it (the message has both values), or the
-                live index goes on from a load already.
+            MismatchError: It is not ready, or another base follows it (the message has both), or the live index goes
+                on from a load already.
+            IndexDamagedError: What was built is damaged.
             UnavailableError: It could not be written.
         """
         with self._calls:
             kept = self._named(manifest_id)
             report, request = kept.report, kept.report.request
-            if report.state not in (LoadState.READY, LoadState.LIVE):
+            if report.state is LoadState.LIVE:
+                return self._told()
+            if report.state is not LoadState.READY:
                 raise MismatchError(f"the load of {build_named(request)} is {report.state}, and must be ready first")
-            if (log_id, base) != (request.log_id, report.rows_total):
+            if base != report.rows_total:
                 raise MismatchError(
-                    f"the load was made before the log {request.log_id}, which begins at {report.rows_total}; "
-                    f"it is to be adopted before the log {log_id}, which begins at {base}"
+                    f"the load has {report.rows_total} rows, but the log {log_id}, before which it is to be adopted, "
+                    f"begins at {base}: abort the load, and run `neardup index build --from storage`"
                 )
-            if report.state is LoadState.READY:
-                self._check_not_there(log_id)
-                try:
-                    built = self._generations.load() or self._generations.path / kept.generation
-                    self._generations.adopt(built, self._identity)
-                except OSError as error:
-                    raise UnavailableError(f"cannot adopt the load: {error}", 1.0) from error
-                self._note(replace(kept, report=replace(report, state=LoadState.LIVE)))
-                log.warning("generation %s, of %s, serves from now on", kept.generation, build_named(request))
-            return self._known().report
+            self._check_not_there(log_id)
+            try:
+                self._switch(kept.generation, log_id)
+            except OSError as error:
+                raise UnavailableError(f"cannot adopt the load: {error}", 1.0) from error
+            self._note(
+                replace(kept, report=replace(report, request=replace(request, log_id=log_id), state=LoadState.LIVE))
+            )
+            log.warning("generation %s, of %s, serves from now on", kept.generation, build_named(request))
+            return self._told()
 
     def close(self) -> None:
         """Ends the process that loads, at once; the next start goes on."""
         with self._calls:
             self._stop()
+
+    def _switch(self, generation: str, log_id: str) -> None:
+        """Makes a finished generation the one that serves, before a log; a switch that was cut off is repeated.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        built = self._generations.load() or self._generations.path / generation
+        manifest = read_manifest(built)
+        if manifest is None:
+            raise IndexDamagedError(f"{built} has no manifest: abort the load, and ask for it again")
+        if manifest.position.log_id != log_id:
+            write_manifest(built, replace(manifest, position=replace(manifest.position, log_id=log_id)), sync=True)
+        self._generations.adopt(built, self._identity)
 
     def _check_not_there(self, log_id: str) -> None:
         """Keeps an index that has applied what follows a load: such a log begins after the rows."""
@@ -202,7 +238,9 @@ class Loads:
             case LoadState.FAILED | LoadState.ABORTED:
                 self._drop()
             case LoadState.LIVE:
-                pass
+                current = self._generations.current()
+                if kept.generation != self._opened and (current is None or current.name != kept.generation):
+                    self._kept = None
 
     def _take_up_ready(self, kept: KeptLoad) -> None:
         """Sees whether the adoption was cut off after the switch, or the finished index was lost."""
@@ -299,6 +337,28 @@ class Loads:
                 self._kept = kept
         except OSError as error:
             raise UnavailableError(f"cannot write {self._file}: {error}", 1.0) from error
+
+    def _take_log(self, log_id: str) -> None:
+        """Notes the log of a load that is under way, whose thread may change what is known meanwhile.
+
+        Raises:
+            UnavailableError: It could not be noted.
+        """
+        try:
+            with self._changes:
+                known = self._known()
+                kept = replace(
+                    known, report=replace(known.report, request=replace(known.report.request, log_id=log_id))
+                )
+                write_kept(self._file, kept)
+                self._kept = kept
+        except OSError as error:
+            raise UnavailableError(f"cannot write {self._file}: {error}", 1.0) from error
+
+    def _told(self) -> LoadReport:
+        report = self.report
+        assert report is not None
+        return report
 
     def _known(self) -> KeptLoad:
         assert self._kept is not None

@@ -210,7 +210,8 @@ class SearchClient(RpcClient):
         return self._loaded(self._stub.AbortLoad, pb.AbortLoadRequest(manifest_id=manifest_id))
 
     def adopt_load(self, manifest_id: str, log_id: str, base: int) -> LoadReport:
-        """Makes the index of a first load that is ready the one that serves. The server ends, to be started on it.
+        """Makes the index of a first load that is ready the one that serves. The server ends, to be started on it, and
+        says `ready` until then.
 
         Args:
             manifest_id: The manifest that storage has swapped to.
@@ -218,7 +219,7 @@ class SearchClient(RpcClient):
             base: The position of that log's offset 0.
 
         Raises:
-            MismatchError: It is not ready, or was made before another log.
+            MismatchError: It is not ready, or another base follows it.
             RefusedError: No such load was asked for.
             DeniedError: As in `load`.
             UnavailableError: The server is down, too slow or cannot write: ask again.

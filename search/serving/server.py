@@ -183,7 +183,8 @@ def open_index(settings: SearchServerSettings, extractor: TermExtractor, coder: 
     generation = generations.serving(told.identity)
     index = open_term_index(generations.folder(generation), told)
     try:
-        loads = Loads(generations, told.identity, partial(load_task, settings, told), lambda: index.position)
+        task = partial(load_task, settings, told)
+        loads = Loads(generations, generation.name, told.identity, task, lambda: index.position)
     except BaseException:  # also an interrupt must close the index
         index.close()
         raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from core.errors import MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
+from core.types import LogPosition
 from operators.first_load import FirstLoad, abort, begin, follow, look
 
 REQUEST = LoadRequest("folder", "one.json", "id-1", "topic")
@@ -26,6 +28,9 @@ class Server:
         self.fails_at = ROWS + 1
         self.why = ""
         self.adopted: tuple[str, int] | None = None
+        self.follows: LogPosition | None = None
+        self.starting = 0
+        """How often it is asked before it has started again on what it adopted."""
         self._dice = dice
 
     def _answer(self) -> None:
@@ -45,12 +50,16 @@ class Server:
         if report is not None and (report.state in ACTIVE or report.state is LoadState.LIVE):
             if report.request.manifest_id != request.manifest_id:
                 raise MismatchError("another load")
+            self.report = report = replace(report, request=request)
             return report
         self.report = LoadReport(request, LoadState.LOADING, rows_total=ROWS)
         return self.report
 
     def load_status(self) -> LoadReport | None:
         self._answer()
+        self.starting -= 1
+        if self.starting == 0:
+            self.finish_load(self._loaded().request.manifest_id)
         report = self.report
         if report is not None and report.state is LoadState.LOADING:
             rows = report.rows_done + 10
@@ -79,8 +88,27 @@ class Server:
         return self.report
 
     def adopt_load(self, manifest_id: str, log_id: str, base: int) -> LoadReport:
+        self._answer()
+        report = self._known(manifest_id)
+        if report.state is not LoadState.READY:
+            raise MismatchError("it is not ready")
+        if base != report.rows_total:
+            raise MismatchError("another base")
         self.adopted = log_id, base
-        return self.finish_load(manifest_id)
+        if self.starting <= 0:
+            self.starting = 2
+        return report
+
+    def describe(self) -> LogPosition:
+        self._answer()
+        if self.follows is not None:
+            return self.follows
+        live = self.report is not None and self.report.state is LoadState.LIVE
+        return LogPosition("topic", ROWS - 1, 0, ROWS) if live else LogPosition("", -1, 0, 0)
+
+    def _loaded(self) -> LoadReport:
+        assert self.report is not None
+        return self.report
 
 
 def state(server: Server) -> LoadState | None:
@@ -101,6 +129,8 @@ def test_storage_decides_and_search_follows() -> None:
         (LoadState.LOADING, 10, ROWS),
         (LoadState.LOADING, 20, ROWS),
         (LoadState.READY, ROWS, ROWS),  # storage is live in the same look
+        (LoadState.READY, ROWS, ROWS),  # search is told to follow
+        (LoadState.READY, ROWS, ROWS),  # and starts again
         (LoadState.LIVE, ROWS, ROWS),
     ]
     assert search.adopted == ("topic", ROWS)
@@ -119,7 +149,7 @@ def test_if_one_fails_the_other_is_ended_and_both_may_begin_again(which: int) ->
     assert (state(servers[which]), state(servers[1 - which])) == (LoadState.FAILED, LoadState.ABORTED)
     servers[which].fails_at = ROWS + 1
     begin(REQUEST, storage, search)
-    for _ in range(5):
+    for _ in range(7):
         found = look(REQUEST, storage, search)
     assert found.state is LoadState.LIVE
 
@@ -135,11 +165,28 @@ def test_what_a_server_refuses_leaves_nothing_under_way() -> None:
         begin(OTHER, storage, search)
 
 
+def test_what_search_refuses_does_not_end_what_was_under_way() -> None:
+    storage, search = Server(), Server()
+    storage.load(REQUEST)
+    search.load(OTHER)
+    with pytest.raises(MismatchError, match="another load"):
+        begin(REQUEST, storage, search)
+    assert state(storage) is LoadState.LOADING
+
+
+def test_a_load_goes_on_before_another_log() -> None:
+    storage, search = Server(), Server()
+    begin(REQUEST, storage, search)
+    found = begin(replace(REQUEST, log_id="new"), storage, search)
+    assert {each.request.log_id for each in found.reports} == {"new"}
+    assert found.state is LoadState.LOADING
+
+
 def test_a_search_server_that_lost_its_load_begins_it_again() -> None:
     storage, search = Server(), Server()
     begin(REQUEST, storage, search)
     search.report = None
-    for _ in range(6):
+    for _ in range(8):
         found = look(REQUEST, storage, search)
     assert found.state is LoadState.LIVE
 
@@ -152,23 +199,68 @@ def test_abort_ends_it_in_both_unless_it_is_live() -> None:
     assert abort("id-1", storage, search).state is LoadState.ABORTED
     assert abort("id-1", storage, search).state is LoadState.ABORTED
     begin(REQUEST, storage, search)
-    while look(REQUEST, storage, search).storage != storage.report or state(storage) is not LoadState.LIVE:
+    while look(REQUEST, storage, search).state is not LoadState.LIVE:
         pass
     with pytest.raises(MismatchError, match="it is live"):
         abort("id-1", storage, search)
-    assert state(search) is not LoadState.ABORTED
+    assert state(search) is LoadState.LIVE
+
+
+def both_ready() -> tuple[Server, Server]:
+    storage, search = Server(), Server()
+    begin(REQUEST, storage, search)
+    while (state(storage), state(search)) != (LoadState.READY, LoadState.READY):
+        assert follow(storage, search).state in ACTIVE
+    return storage, search
 
 
 def test_a_start_lets_search_follow_and_nothing_else() -> None:
     storage, search = Server(), Server()
-    assert follow(storage, search, "topic").state is None
-    begin(REQUEST, storage, search)
-    for _ in range(4):
-        assert follow(storage, search, "topic").state in ACTIVE
-    assert (state(storage), state(search)) == (LoadState.READY, LoadState.READY)
+    assert follow(storage, search).state is None
+    storage, search = both_ready()
+    assert follow(storage, search).state is LoadState.READY
+    assert (state(storage), search.adopted) == (LoadState.READY, None)
     storage.finish_load("id-1")
-    assert follow(storage, search, "topic").state is LoadState.LIVE
+    for _ in range(2):  # it may still say what it was
+        with pytest.raises(UnavailableError, match="starts again"):
+            follow(storage, search)
+    assert follow(storage, search).state is LoadState.LIVE
     assert search.adopted == ("topic", ROWS)
+
+
+def test_search_goes_before_the_log_that_storage_follows() -> None:
+    for step in (lambda *servers: follow(*servers), lambda *servers: look(REQUEST, *servers)):
+        storage, search = both_ready()
+        storage.finish_load("id-1")
+        storage.follows = LogPosition("new", ROWS - 1, 0, ROWS)
+        with suppress(UnavailableError):
+            step(storage, search)
+        assert search.adopted == ("new", ROWS)
+
+
+def test_an_index_that_was_built_since_needs_no_load() -> None:
+    storage, search = both_ready()
+    storage.finish_load("id-1")
+    search.report, search.follows = None, storage.describe()
+    for found in (begin(REQUEST, storage, search), look(REQUEST, storage, search)):
+        assert (found.state, found.search) == (LoadState.LIVE, None)
+    search.follows = LogPosition("topic", 3, 0, 0)
+    assert look(REQUEST, storage, search).state is LoadState.LOADING
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_search_that_cannot_follow_is_ended_alone(ready: bool) -> None:
+    storage, search = both_ready()
+    storage.finish_load("id-1")
+    if not ready:
+        search.report = None
+        search.load(REQUEST)
+    found = abort("id-1", storage, search)
+    assert (state(storage), state(search)) == (LoadState.LIVE, LoadState.ABORTED)
+    assert found.search is not None
+    assert "storage is live with it" in found.search.detail
+    with pytest.raises(MismatchError, match="it is live"):
+        abort("id-1", storage, search)
 
 
 def test_a_start_does_not_let_search_follow_another_load() -> None:
@@ -178,7 +270,7 @@ def test_a_start_does_not_let_search_follow_another_load() -> None:
         while state(server) is not LoadState.READY:
             server.load_status()
     storage.finish_load("id-1")
-    follow(storage, search, "topic")
+    follow(storage, search)
     assert state(search) is LoadState.READY
 
 

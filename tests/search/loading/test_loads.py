@@ -17,6 +17,7 @@ from core.types import LogPosition
 from search.index.errors import IndexDamagedError
 from search.index.folder import IndexFolder
 from search.index.generations import IndexGenerations
+from search.index.manifest import Manifest, read_manifest, write_manifest
 from search.index.rate_limiter import WorkStopped
 from search.loading import loads as loads_module
 from search.loading.kept_load import KeptLoad, read_kept, write_kept
@@ -44,9 +45,8 @@ class World:
         def task(request: LoadRequest) -> LoadTask:
             return LoadTask(request, self.folder, settings(), SIGNAL, TERMS, CODE)
 
-        return Loads(
-            IndexGenerations(self.folder), IDENTITY, task, lambda: self.position, retry_s=0.01, clock=lambda: 5.0
-        )
+        opened = self.generations.serving(IDENTITY).name
+        return Loads(self.generations, opened, IDENTITY, task, lambda: self.position, retry_s=0.01, clock=lambda: 5.0)
 
     def attempt(self, task: LoadTask, tell: Callable[[Progress], None], stopped: threading.Event) -> int:
         return self.attempts.pop(0)(task, tell, stopped)
@@ -68,6 +68,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def built(task: LoadTask, tell: Callable[[Progress], None], _: threading.Event) -> int:
     with IndexGenerations(task.index).loading() as folder:
         IndexFolder(folder, IDENTITY).close()
+        write_manifest(folder, Manifest(position=LogPosition(task.request.log_id, 6, 0, 7)))
     tell(Progress(7, 7, verifying=True))
     return 6
 
@@ -101,6 +102,15 @@ def reached_row(loads: Loads, row: int) -> None:
     until(lambda: loads.report is not None and loads.report.rows_done == row)
 
 
+def adopted(world: World) -> None:
+    """A load, adopted by a server that has ended since."""
+    world.attempts = [built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    reached(loads, LoadState.READY)
+    loads.adopt(REQUEST.manifest_id, "topic", 7)
+
+
 def test_a_load_becomes_ready_and_serves_once_it_is_adopted(world: World) -> None:
     world.attempts = [built]
     loads = world.open()
@@ -111,22 +121,67 @@ def test_a_load_becomes_ready_and_serves_once_it_is_adopted(world: World) -> Non
     assert loads.begin(REQUEST) == status
     assert world.generations.serving(IDENTITY).name == "gen-000001"
     assert loads.live == ""
-    for log_id, base in (("topic", 8), ("another", 7)):
-        with pytest.raises(MismatchError, match=f"before the log {log_id}, which begins at {base}"):
-            loads.adopt(REQUEST.manifest_id, log_id, base)
+    with pytest.raises(MismatchError, match=r"has 7 rows, but the log topic, .* begins at 8"):
+        loads.adopt(REQUEST.manifest_id, "topic", 8)
     with pytest.raises(BadInputError, match=r"there is no load of the manifest bbb.*the last is of aaa"):
         loads.adopt(OTHER.manifest_id, "topic", 7)
-    assert loads.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
-    for again in (loads, world.open()):
-        assert again.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
-        assert again.begin(REQUEST).state is LoadState.LIVE
-        assert again.live == REQUEST.manifest_id
+    pending = replace(status, detail="adopted: the server starts again")
+    for _ in range(2):
+        assert loads.adopt(REQUEST.manifest_id, "topic", 7) == loads.begin(REQUEST) == loads.report == pending
+    assert loads.live == ""  # the old generation still answers
+    again = world.open()
+    for one in (loads, again):
         with pytest.raises(MismatchError, match="is live and cannot be aborted"):
-            again.abort(REQUEST.manifest_id)
-        for other in (OTHER, replace(REQUEST, log_id="another")):
-            with pytest.raises(MismatchError, match=r"is live, so that of .* cannot begin"):
-                again.begin(other)
+            one.abort(REQUEST.manifest_id)
+        with pytest.raises(MismatchError, match=r"is live, so that of .* cannot begin"):
+            one.begin(OTHER)
+    live = replace(status, state=LoadState.LIVE)
+    assert again.adopt(REQUEST.manifest_id, "topic", 7) == again.begin(REQUEST) == again.report == live
+    assert again.live == REQUEST.manifest_id
     assert world.generations.serving(IDENTITY).name == "gen-000002"
+
+
+def test_a_load_that_is_live_stays_so_when_the_log_is_renewed(world: World) -> None:
+    adopted(world)
+    loads = world.open()
+    assert loads.begin(replace(REQUEST, log_id="renewed")).state is LoadState.LIVE
+    assert loads.adopt(REQUEST.manifest_id, "renewed", 70).state is LoadState.LIVE
+
+
+def test_a_load_whose_index_was_replaced_is_forgotten(world: World) -> None:
+    adopted(world)
+    with world.generations.building() as folder:
+        IndexFolder(folder, IDENTITY).close()
+        world.generations.adopt(folder, IDENTITY)
+    loads = world.open()
+    assert (loads.report, loads.live) == (None, "")
+    world.position = LogPosition("topic", 9, 0, 7)
+    with pytest.raises(MismatchError, match="would lose what follows"):
+        loads.begin(REQUEST)
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_load_goes_before_another_log(world: World, ready: bool) -> None:
+    released = threading.Event()
+
+    def blocked(*given: Any) -> int:
+        assert released.wait(60)
+        return built(*given)
+
+    world.attempts = [blocked]
+    loads = world.open()
+    loads.begin(REQUEST)
+    if ready:
+        released.set()
+        reached(loads, LoadState.READY)
+    told = loads.begin(replace(REQUEST, log_id="another"))
+    assert (told.request.log_id, told.state) == ("another", LoadState.READY if ready else LoadState.LOADING)
+    released.set()
+    reached(loads, LoadState.READY)
+    assert loads.adopt(REQUEST.manifest_id, "third", 7).request.log_id == "third"
+    manifest = read_manifest(world.folder / "gen-000002")
+    assert manifest is not None
+    assert manifest.position == LogPosition("third", 6, 0, 7)
 
 
 def test_what_is_in_the_way_is_waited_out(world: World) -> None:
@@ -223,7 +278,8 @@ def test_an_adoption_that_was_killed_can_be_repeated(world: World, switched: boo
         folder.rename(folder.with_suffix(""))
     again = world.open()
     assert again.report == (replace(ready, state=LoadState.LIVE) if switched else ready)
-    assert again.adopt(REQUEST.manifest_id, "topic", 7).state is LoadState.LIVE
+    again.adopt(REQUEST.manifest_id, "topic", 7)
+    assert state_of(world.open()) is LoadState.LIVE
     assert world.generations.serving(IDENTITY).name == "gen-000002"
     assert (world.folder / "gen-000001").is_dir()  # a way back
 

@@ -150,7 +150,8 @@ def test_a_first_load_survives_the_server_and_takes_the_stream(
     assert ready.ended_ms >= ready.started_ms > 0
     described = servers.client.describe()
     assert (described.offset, described.images, described.load) == (1, 2, "")
-    assert servers.client.adopt_load(manifest.id, JOINED, ROWS).state is LoadState.LIVE
+    told = servers.client.adopt_load(manifest.id, JOINED, ROWS)
+    assert (told.state, told.detail) == (LoadState.READY, "adopted: the server starts again")
     assert servers.ended() == 0
     status = servers.start()
     assert status is not None
@@ -185,7 +186,7 @@ def test_the_calls_of_a_load(server: RunningSearch, tmp_path: Path, manifest: Ma
     assert metrics["neardup_search_load_rows"] == metrics["neardup_search_load_rows_total"] == ROWS
     assert metrics['neardup_search_load_state{state="ready"}'] == 1
     assert metrics['neardup_search_load_state{state="live"}'] == 0
-    with pytest.raises(MismatchError, match=r"which begins at 60; it is to be adopted before .* begins at 61"):
+    with pytest.raises(MismatchError, match=r"has 60 rows, but the log .* begins at 61"):
         client.adopt_load(manifest.id, JOINED, ROWS + 1)
     assert client.abort_load(manifest.id).state is LoadState.ABORTED
     assert list(server.settings.folder.glob("*.load")) == []
