@@ -5,6 +5,7 @@ gen-000001/      a generation: the folder of an index
 gen-000002.new/  a generation that is being built; the next build removes leftovers of one that died
 gen-000003.load/ the generation of a first load (`search.loading`); it stays when its process dies, and nothing else is
                  built until it serves or is given up
+load.json        what is known of the first load (`search.loading.kept_load`)
 building         locked during a build
 
 A server opens the generation that `current` names, and watches `current`. When it names another generation, the server
@@ -24,10 +25,13 @@ from pathlib import Path
 from core.checked_json import read_checked, write_checked
 from core.errors import MismatchError
 from core.files import sync_folder
+from core.first_loads import LoadState
 from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import HEADER, Identity, IndexFolder
 
-__all__ = ["Generation", "IndexGenerations"]
+__all__ = ["LOAD_FILE", "Generation", "IndexGenerations"]
+
+LOAD_FILE = "load.json"
 
 _PREFIX = "gen-"
 _BUILDING = ".new"
@@ -114,7 +118,7 @@ class IndexGenerations:
             IndexLockedError: Another process is building, or a first load is under way.
         """
         with self._alone():
-            if (load := self.load()) is not None:
+            if (load := self.load() or self._half_adopted()) is not None:
                 raise IndexLockedError(f"a first load is under way in {load}: wait until its index serves, or abort it")
             for left in self.path.glob(f"{_PREFIX}*{_BUILDING}"):
                 shutil.rmtree(left)
@@ -137,6 +141,21 @@ class IndexGenerations:
     def load(self) -> Path | None:
         """The folder of the first load that is under way; None: there is none."""
         return next(iter(self.path.glob(f"{_PREFIX}*{_LOADING}")), None)
+
+    def _half_adopted(self) -> Path | None:
+        """The generation of a load that is ready and has its last name, but does not serve: its adoption was cut off.
+
+        The next start of the server finishes that. What cannot be read is left to that start, too.
+        """
+        try:
+            known = read_checked(self.path / LOAD_FILE).body
+            ready, name = known["report"]["state"] == LoadState.READY, str(known["generation"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        current = self._readable()
+        serves = current is not None and current.name == name
+        folder = self.path / name
+        return folder if ready and not serves and folder.is_dir() else None
 
     def drop_load(self) -> None:
         """Removes what a first load has built, which nobody may have open."""

@@ -5,6 +5,7 @@ It has a low priority, and is killed to stop it, or with the server: what it sea
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from search.loading.load_task import LoadTask, Progress
 from search.serving.blas import use_one_blas_thread
 
 __all__ = ["load_apart", "serve"]
+
+log = logging.getLogger(__name__)
 
 _LOOK_S = 0.1
 """Seconds between two looks whether the load must stop."""
@@ -48,7 +51,7 @@ def load_apart(task: LoadTask, tell: Callable[[Progress], None], stopped: thread
 
     Raises:
         WorkStopped: It was stopped.
-        UnavailableError: It must wait, or its process has ended; another try goes on.
+        UnavailableError: It must wait, or its process was killed; another try goes on.
         BadInputError: It failed.
     """
     child = Child(__name__, serve.__name__)
@@ -69,7 +72,9 @@ def load_apart(task: LoadTask, tell: Callable[[Progress], None], stopped: thread
                     raise BadInputError(why)
     except (EOFError, ConnectionError) as error:
         code = child.process.wait()
-        raise UnavailableError(f"the process that loads has ended (exit code {code}); its log says why") from error
+        why = f"the process that loads has ended (exit code {code}); its log says why"
+        # One that was killed, as for want of memory, goes on; one that ended by itself would end again.
+        raise (UnavailableError(why) if code < 0 else BadInputError(why)) from error
     finally:
         child.kill()
 
@@ -101,3 +106,6 @@ def serve(file: int) -> None:
         socket.send(_Waits(str(error) or type(error).__name__))
     except NeardupError as error:
         socket.send(_Failed(str(error)))
+    except Exception as error:  # the edge of the process: it would come again
+        log.exception("the first load failed on what nobody foresaw")
+        socket.send(_Failed(f"{type(error).__name__}: {error}"))

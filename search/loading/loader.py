@@ -76,6 +76,8 @@ def _manifest(request: LoadRequest) -> Manifest:
         )
     if manifest.kind is not Kind.SNAPSHOT:
         raise BadInputError(f"{request.folder}, manifest {request.manifest} is a {manifest.kind}, no snapshot")
+    if manifest.rows == 0:
+        raise BadInputError(f"{request.folder}, manifest {request.manifest} has no rows: there is nothing to load")
     return manifest
 
 

@@ -28,7 +28,7 @@ from core.first_loads import LoadReport, LoadRequest, LoadState
 from core.types import LogPosition
 from search.index.errors import IndexDamagedError
 from search.index.folder import Identity
-from search.index.generations import IndexGenerations
+from search.index.generations import LOAD_FILE, IndexGenerations
 from search.index.manifest import read_manifest, write_manifest
 from search.index.rate_limiter import WorkStopped
 from search.loading.kept_load import KeptLoad, build_named, read_kept, write_kept
@@ -81,7 +81,7 @@ class Loads:
         self._position = position
         self._retry_s = retry_s
         self._clock = clock
-        self._file = generations.path / "load.json"
+        self._file = generations.path / LOAD_FILE
         self._calls = threading.Lock()
         """Held through a whole call, also while it waits for the thread."""
         self._changes = threading.Lock()
@@ -153,13 +153,15 @@ class Loads:
             if self._known().is_under_way:
                 ended = replace(report, state=LoadState.ABORTED, detail="", rows_per_s=0.0, ended_ms=self._now_ms())
                 try:
-                    self._note(KeptLoad(ended))
-                except UnavailableError:
-                    if report.state is not LoadState.READY:
+                    self._note_or_drop(KeptLoad(ended))
+                except OSError as error:
+                    if report.state is LoadState.READY:  # what the next start would find, too
+                        self._kept = KeptLoad(replace(ended, state=LoadState.FAILED, detail="its index was removed"))
+                    else:
                         self._start()
-                    raise
+                    raise UnavailableError(f"cannot write {self._file}: {error}", 1.0) from error
             self._drop()
-            return self._known().report
+            return self._told()
 
     def adopt(self, manifest_id: str, log_id: str, base: int) -> LoadReport:
         """Makes the generation of a load that is ready the one that serves, from the next start on. A repeated call
@@ -243,19 +245,22 @@ class Loads:
                     self._kept = None
 
     def _take_up_ready(self, kept: KeptLoad) -> None:
-        """Sees whether the adoption was cut off after the switch, or the finished index was lost."""
+        """Finishes an adoption that was cut off; sees whether the finished index was lost."""
         current = self._generations.current()
-        if current is not None and current.name == kept.generation:
-            found = replace(kept.report, state=LoadState.LIVE)
-        elif self._generations.load() is None and not (self._generations.path / kept.generation).is_dir():
-            found = replace(kept.report, state=LoadState.FAILED, detail=f"its index, {kept.generation}, is missing")
-        else:
-            return
         try:
-            self._note(replace(kept, report=found))
-        except UnavailableError as error:  # the next start sees the same
-            log.warning("%s", error)
+            if current is not None and current.name == kept.generation:
+                found = replace(kept.report, state=LoadState.LIVE)
+            elif self._generations.load() is not None:
+                return
+            elif (built := self._generations.path / kept.generation).is_dir():  # it got its name, and no more
+                self._generations.adopt(built, self._identity)
+                found = replace(kept.report, state=LoadState.LIVE)
+            else:
+                found = replace(kept.report, state=LoadState.FAILED, detail=f"its index, {kept.generation}, is missing")
             self._kept = replace(kept, report=found)
+            write_kept(self._file, self._kept)
+        except OSError as error:  # the next start sees the same
+            log.warning("cannot take up the first load: %s", error)
 
     def _start(self) -> None:
         self._stopped = threading.Event()
@@ -276,15 +281,17 @@ class Loads:
                 images = load_apart(self._task(request), _Rated(self._progress), stopped)
                 generation = self._generations.load()
                 assert generation is not None
-                self._end(LoadState.READY, generation.stem, images=images, detail="")
+                self._write(self._ended(LoadState.READY, generation.stem, images=images, detail=""))
                 log.warning("the load of %s is ready", build_named(request))
                 return
             except WorkStopped:
                 return
             except (UnavailableError, OSError) as error:
                 self._wait(str(error), stopped)
-            except NeardupError as error:
-                self._fail(str(error), stopped)
+            except Exception as error:  # the edge of the thread: whoever asks must learn why
+                if not isinstance(error, NeardupError):
+                    log.exception("the first load failed on what nobody foresaw")
+                self._fail(str(error) or repr(error), stopped)
                 return
 
     def _wait(self, why: str, stopped: threading.Event) -> None:
@@ -296,7 +303,7 @@ class Loads:
         log.error("the first load failed: %s", why)
         while not stopped.is_set():
             try:
-                self._end(LoadState.FAILED, detail=why)
+                self._note_or_drop(self._ended(LoadState.FAILED, detail=why))
                 self._drop()
                 return
             except OSError as error:  # the next start would load again
@@ -312,17 +319,22 @@ class Loads:
             rows_per_s=rows_per_s,
         )
 
-    def _end(self, state: LoadState, generation: str = "", **fields: Any) -> None:
-        """Notes how the work ended.
+    def _ended(self, state: LoadState, generation: str = "", **fields: Any) -> KeptLoad:
+        """What is known once the work has ended."""
+        report = replace(self._known().report, state=state, rows_per_s=0.0, ended_ms=self._now_ms(), **fields)
+        return KeptLoad(report, generation)
+
+    def _note_or_drop(self, kept: KeptLoad) -> None:
+        """Notes that nothing comes of the load; if the disk is full, first removes what may have filled it.
 
         Raises:
             OSError: It could not be written.
         """
-        with self._changes:
-            report = replace(self._known().report, state=state, rows_per_s=0.0, ended_ms=self._now_ms(), **fields)
-            kept = KeptLoad(report, generation)
-            write_kept(self._file, kept)
-            self._kept = kept
+        try:
+            self._write(kept)
+        except OSError:
+            self._drop()
+            self._write(kept)
 
     def _change(self, **fields: Any) -> None:
         """Changes what need not be known at the next start."""
@@ -331,12 +343,15 @@ class Loads:
 
     def _note(self, kept: KeptLoad) -> None:
         try:
-            with self._changes:
-                self._generations.path.mkdir(parents=True, exist_ok=True)
-                write_kept(self._file, kept)
-                self._kept = kept
+            self._generations.path.mkdir(parents=True, exist_ok=True)
+            self._write(kept)
         except OSError as error:
             raise UnavailableError(f"cannot write {self._file}: {error}", 1.0) from error
+
+    def _write(self, kept: KeptLoad) -> None:
+        with self._changes:
+            write_kept(self._file, kept)
+            self._kept = kept
 
     def _take_log(self, log_id: str) -> None:
         """Notes the log of a load that is under way, whose thread may change what is known meanwhile.

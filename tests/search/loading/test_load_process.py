@@ -7,6 +7,7 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -43,6 +44,23 @@ def test_it_tells_what_it_waits_for_and_why_it_failed(tmp_path: Path) -> None:
         load_apart(
             replace(source.task(), request=replace(source.task().request, folder="/nowhere")), nobody, threading.Event()
         )
+
+
+class Exits:
+    """Ends the process that receives it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (3,)
+
+
+def test_what_would_come_again_is_a_failure(tmp_path: Path) -> None:
+    task = given(tmp_path, images(5, 1)).task()
+    unforeseen: Any = "many"
+    with pytest.raises(BadInputError, match="TypeError"):
+        load_apart(replace(task, segment_entries=unforeseen), nobody, threading.Event())
+    exits: Any = Exits()
+    with pytest.raises(BadInputError, match=r"has ended \(exit code 3\)"):
+        load_apart(replace(task, signal=exits), nobody, threading.Event())
 
 
 def test_it_is_stopped_at_once(tmp_path: Path) -> None:

@@ -96,16 +96,6 @@ def test_terms_and_codes_are_made_of_the_embeddings_where_they_are_not_given(tmp
     index.close()
 
 
-def test_a_manifest_without_rows_is_an_empty_index(tmp_path: Path) -> None:
-    source = given(tmp_path, [])
-    assert load(source.task(), told_nothing) == 0
-    (folder,) = source.index.glob("*.load")
-    index = SegmentedIndex(folder, settings(), background=False)
-    assert index.position == LogPosition(LOG, -1, 0, 0)
-    assert index.insert_and_search(LOG, [insert(0, "a")])[0].place == 0
-    index.close()
-
-
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
@@ -126,6 +116,12 @@ def test_a_wrong_row_is_named(tmp_path: Path, column: str, value: Any, message: 
     source = given(tmp_path, records).rewrite(files)
     with pytest.raises(BadInputError, match=message):
         load(source.task(segment_entries=4), told_nothing)
+
+
+def test_a_manifest_without_rows_is_refused(tmp_path: Path) -> None:
+    source = given(tmp_path, [])
+    with pytest.raises(BadInputError, match=r"manifest first\.json has no rows"):
+        load(source.task(), told_nothing)
 
 
 def test_another_manifest_than_was_asked_for_is_refused(tmp_path: Path) -> None:

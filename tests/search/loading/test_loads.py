@@ -14,7 +14,7 @@ from core.checked_json import write_checked
 from core.errors import BadInputError, MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
 from core.types import LogPosition
-from search.index.errors import IndexDamagedError
+from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import IndexFolder
 from search.index.generations import IndexGenerations
 from search.index.manifest import Manifest, read_manifest, write_manifest
@@ -276,10 +276,16 @@ def test_an_adoption_that_was_killed_can_be_repeated(world: World, switched: boo
         world.generations.adopt(folder, IDENTITY)
     else:
         folder.rename(folder.with_suffix(""))
+        with pytest.raises(IndexLockedError, match=r"under way in .*gen-000002"), world.generations.building():
+            pass
     again = world.open()
-    assert again.report == (replace(ready, state=LoadState.LIVE) if switched else ready)
+    assert again.report == replace(
+        ready, **({"state": LoadState.LIVE} if switched else {"detail": "adopted: the server starts again"})
+    )
     again.adopt(REQUEST.manifest_id, "topic", 7)
     assert state_of(world.open()) is LoadState.LIVE
+    with world.generations.building():
+        pass
     assert world.generations.serving(IDENTITY).name == "gen-000002"
     assert (world.folder / "gen-000001").is_dir()  # a way back
 
@@ -300,6 +306,75 @@ def test_a_load_goes_on_if_its_end_cannot_be_noted(world: World, monkeypatch: py
     until(lambda: world.attempts == [])
     assert state_of(loads) is LoadState.LOADING
     assert loads.abort(REQUEST.manifest_id).state is LoadState.ABORTED
+
+
+@pytest.fixture
+def filled_by_load(world: World, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is set, the disk is full of what the load built."""
+    full = threading.Event()
+
+    def write(*args: Any) -> None:
+        if full.is_set() and world.generations.load() is not None:
+            raise OSError(28, "No space left on device")
+        write_kept(*args)
+
+    monkeypatch.setattr(loads_module, "write_kept", write)
+    return full
+
+
+@pytest.mark.parametrize("attempt", [built, hanging])
+def test_what_filled_the_disk_goes_before_the_abort_is_noted(
+    world: World, filled_by_load: threading.Event, attempt: Attempt
+) -> None:
+    world.attempts = [attempt]
+    loads = world.open()
+    loads.begin(REQUEST)
+    if attempt is built:
+        reached(loads, LoadState.READY)
+    else:
+        reached_row(loads, 3)
+    filled_by_load.set()
+    assert loads.abort(REQUEST.manifest_id).state is LoadState.ABORTED
+    assert state_of(world.open()) is LoadState.ABORTED
+    assert world.generations.load() is None
+
+
+def test_what_filled_the_disk_goes_before_a_failure_is_noted(world: World, filled_by_load: threading.Event) -> None:
+    def fails_on_a_full_disk(task: LoadTask, *_: Any) -> int:
+        with IndexGenerations(task.index).loading() as folder:
+            folder.mkdir()
+        filled_by_load.set()
+        raise BadInputError("a wrong row")
+
+    world.attempts = [fails_on_a_full_disk]
+    loads = world.open()
+    loads.begin(REQUEST)
+    assert reached(loads, LoadState.FAILED).detail == "a wrong row"
+    until(lambda: world.generations.load() is None)
+    loads.close()
+
+
+def test_a_ready_load_that_was_removed_is_not_ready(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.attempts = [built]
+    loads = world.open()
+    loads.begin(REQUEST)
+    reached(loads, LoadState.READY)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loads_module, "write_kept", full)
+        with pytest.raises(UnavailableError, match="No space left"):
+            loads.abort(REQUEST.manifest_id)
+    assert [state_of(each) for each in (loads, world.open())] == [LoadState.FAILED] * 2
+
+
+def test_what_nobody_foresaw_is_a_failure(world: World) -> None:
+    world.attempts = [raising(ValueError("a bug"))]
+    loads = world.open()
+    loads.begin(REQUEST)
+    assert reached(loads, LoadState.FAILED).detail == "a bug"
 
 
 def test_a_finished_index_that_is_lost_is_loaded_again(world: World) -> None:
