@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.compiled import compiled
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError
 from search.index.interface import SearchResult, TermQuery
+from search.index.overlaps import count_shared
 from search.index.segment import Segment
 from search.index.settings import IndexSettings
 from search.ranking import Order, hamming, nearest_first
@@ -152,7 +152,7 @@ def _compare(segment: Segment, entries: NDArray[np.int64], asked: Sequence[_Aske
     overlaps = np.empty(len(entries), np.uint16)
     for _, searches in groupby(asked, lambda one: one.place):
         of_image = list(searches)
-        _count_shared(of_image[0].terms, terms, overlaps)
+        count_shared(of_image[0].terms, terms, overlaps)
         for one in of_image:
             end = int(np.searchsorted(places, one.as_of))
             found = np.flatnonzero(overlaps[:end] >= one.least)
@@ -173,13 +173,3 @@ def _codes_at(segments: Sequence[Segment], places: NDArray[np.int64]) -> NDArray
 def _inside(segment: Segment, places: NDArray[np.int64]) -> NDArray[np.int64]:
     inside: NDArray[np.int64] = places[(places >= segment.places[0]) & (places <= segment.places[-1])]
     return inside
-
-
-@compiled
-def _count_shared(asked: NDArray[np.uint32], terms: NDArray[np.uint32], overlaps: NDArray[np.uint16]) -> None:
-    for row in range(terms.shape[0]):
-        count = np.uint32(0)
-        for group in range(terms.shape[1]):
-            if terms[row, group] == asked[group]:
-                count += np.uint32(1)
-        overlaps[row] = count
