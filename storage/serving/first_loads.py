@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
@@ -71,7 +72,10 @@ class FirstLoads:
         self._waits = False
         self._rows = 0
         self._rate = Rate()
+        self._keeping = threading.Lock()
+        """Held while what is kept is changed: calls and the thread do so."""
         self._stopped = threading.Event()
+        """Of the thread; the next one gets another."""
         self._thread: threading.Thread | None = None
 
     def resume(self) -> None:
@@ -149,10 +153,11 @@ class FirstLoads:
             kept = self._kept
             if kept is not None and kept.is_active:
                 self._check_same(kept.request.manifest_id, request.manifest_id, "there is a first load of")
-                self._keep(replace(kept, request=replace(kept.request, log_id=request.log_id)))
-                if kept.state is LoadState.LOADING and self._stopped.is_set():
+                self._change(request=replace(kept.request, log_id=request.log_id))
+                if kept.state is LoadState.LOADING and self._thread is None:
                     self._start()  # an abort was refused by the disk
                 return self.report()
+            self.stop()  # one that has failed still removes what it wrote
             store.hold(self._why_held)
             try:
                 self._clear()
@@ -213,9 +218,7 @@ class FirstLoads:
 
     def counted(self, rows: int, images: int, clusters: int) -> KeptLoad:
         """See `LoadWatch.counted`."""
-        assert self._kept is not None
-        self._keep(replace(self._kept, rows=rows, images=images, clusters=clusters))
-        return self._kept
+        return self._change(rows=rows, images=images, clusters=clusters)
 
     def pause(self, seconds: float) -> None:
         """See `LoadWatch.pause`."""
@@ -224,7 +227,7 @@ class FirstLoads:
 
     def _start(self) -> None:
         self._detail, self._waits, self._rows, self._rate = "", False, 0, Rate()
-        self._stopped.clear()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="first-load", daemon=True)
         self._thread.start()
 
@@ -254,7 +257,7 @@ class FirstLoads:
         if self._settings is None:
             raise BadInputError("this server was not told which images may be loaded")
         load = run_load(self._kept, self._able(), self._settings(), self)
-        self._keep(replace(self._kept, state=LoadState.READY, ended_ms=load.ended_ms))
+        self._change(state=LoadState.READY, ended_ms=load.ended_ms)
         self._rows = load.rows
         log.info("the first load of manifest %s is ready: %d images", load.manifest_id, load.images)
 
@@ -271,8 +274,7 @@ class FirstLoads:
 
     def _end(self, state: LoadState, detail: str) -> None:
         """The load has ended without a result: it is kept that it has, then what it wrote goes."""
-        assert self._kept is not None
-        self._keep(replace(self._kept, state=state, detail=detail, ended_ms=self.now_ms()))
+        self._change(state=state, detail=detail, ended_ms=self.now_ms())
         store = self._able()
         store.hold(None)
         store.remove_leftovers(keep_target=False)
@@ -285,9 +287,16 @@ class FirstLoads:
             if store.load_folder.exists():
                 shutil.rmtree(store.load_folder)
 
-    def _keep(self, kept: KeptLoad) -> None:
+    def _change(self, **changes: Any) -> KeptLoad:
+        """Keeps the load with other values."""
+        with self._keeping:
+            assert self._kept is not None
+            return self._keep(replace(self._kept, **changes))
+
+    def _keep(self, kept: KeptLoad) -> KeptLoad:
         write_kept(self._able().load_folder, kept)
         self._kept = kept
+        return kept
 
     def _able(self) -> TakesFirstLoad:
         if self._store is None:

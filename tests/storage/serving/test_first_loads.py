@@ -236,6 +236,34 @@ def test_a_failed_load_may_be_asked_for_again(deployed: Deployment) -> None:
     assert deployed.until(LoadState.READY).images == 30
 
 
+def test_a_failed_load_that_still_removes_what_it_wrote_does_not_touch_the_next(
+    deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = random_rows(1, 30)
+    request = deployed.write(rows)
+    cut_file(deployed.folder / "old")
+    goes_on, failing = threading.Event(), list[threading.Thread]()
+    remove = RocksStore.remove_leftovers
+
+    def slowly(self: RocksStore, *, keep_target: bool) -> None:
+        if threading.current_thread() is not threading.main_thread() and not failing:
+            failing.append(threading.current_thread())
+            assert goes_on.wait(30)
+        remove(self, keep_target=keep_target)
+
+    monkeypatch.setattr(RocksStore, "remove_leftovers", slowly)
+    deployed.loads.load(request)
+    deployed.until(LoadState.FAILED)
+    deployed.write(rows)
+    threading.Timer(0.2, goes_on.set).start()
+    deployed.loads.load(request)
+    deployed.until(LoadState.READY)
+    failing[0].join()
+    live = deployed.loads.finish(request.manifest_id)
+    assert live is not None
+    assert live.images == 30
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
