@@ -138,6 +138,9 @@ class TakesFirstLoad(Protocol):
 
         Args:
             keep_target: The fresh content stays.
+
+        Raises:
+            StorageError: The disk refuses it, or it is not known which content is the store's.
         """
         ...
 
@@ -149,6 +152,7 @@ class TakesFirstLoad(Protocol):
 
         Raises:
             MismatchError: A record of the order was applied before.
-            StorageError: It is damaged, or the disk refuses the change: then the store stays as it was.
+            StorageError: It is damaged, or the disk refuses the change: then the store stays as it was. It is no error
+                if the disk takes the change and only refuses to make it durable.
         """
         ...

@@ -9,13 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 from core.errors import MismatchError
+from core.files import sync_folder
 from core.types import NO_OFFSET
-from storage.errors import as_write_error
+from storage.errors import StorageError, WriteError, as_write_error
 from storage.loading.kept import FOLDER
 from storage.records import StoreState
 from storage.rocks.bulk_forgets import BulkForgets
 from storage.rocks.loader import RocksLoadTarget
-from storage.rocks.marker import next_database, remove_databases, write_marker
+from storage.rocks.marker import next_database, read_marker, remove_databases, write_marker
 from storage.rocks.options import RocksOptions
 
 __all__ = ["LoadingStore"]
@@ -59,8 +60,11 @@ class LoadingStore(BulkForgets):
 
     def remove_leftovers(self, *, keep_target: bool) -> None:
         """See `TakesFirstLoad.remove_leftovers`."""
+        marker = read_marker(self._folder)
+        keep = {self._database_folder.name, *([marker.database] if marker else []), *([self._next] * keep_target)}
         with as_write_error(self._folder):
-            remove_databases(self._folder, {self._database_folder.name, self._next if keep_target else ""})
+            sync_folder(self._folder)  # after a swap that was not surely durable, the old content is still needed
+            remove_databases(self._folder, keep)
 
     def swap(self, log_id: str) -> None:
         """See `TakesFirstLoad.swap`."""
@@ -69,10 +73,23 @@ class LoadingStore(BulkForgets):
             _check_untouched(state)
             with closing(self.open_target()) as target:
                 target.settle(state, log_id)
-            with as_write_error(self._folder):
-                write_marker(self._folder, self._identity, self._next)
+            try:
+                with as_write_error(self._folder):
+                    write_marker(self._folder, self._identity, self._next)
+            except WriteError as error:
+                if self._is_marked():
+                    raise
+                log.warning("the swap is done, and a power cut may undo it: %s", error)
             log.info("the store in %s is now %s, which a first load has made", self._folder, self._next)
             self.close()
+
+    def _is_marked(self) -> bool:
+        """Whether the next start surely opens the content that is open now."""
+        try:
+            marker = read_marker(self._folder)
+        except StorageError:
+            return False  # the next start finds out
+        return marker is not None and marker.database == self._database_folder.name
 
     @property
     def _next(self) -> str:

@@ -31,6 +31,7 @@ FIRST_DATABASE = "db"
 """The folder of the database of a store that was never converted, and of every store before format 4."""
 
 _NAME = "store.json"
+_GONE = ".gone"
 _DATABASE = re.compile(r"db(?:-(\d{6}))?")
 
 
@@ -94,10 +95,12 @@ def next_database(name: str) -> str:
 
 
 def remove_databases(folder: Path, keep: Collection[str]) -> None:
-    """Removes every database of a store but some."""
+    """Removes every database of a store but some. What a kill leaves of one has another name, so nobody opens it."""
+    for each in folder.glob(f"{FIRST_DATABASE}*{_GONE}"):
+        shutil.rmtree(each)
     for each in folder.glob(f"{FIRST_DATABASE}*"):
         if each.name not in keep and each.is_dir():
-            shutil.rmtree(each)
+            shutil.rmtree(each.rename(each.with_name(each.name + _GONE)))
 
 
 def _check_format(file: Path, found: int) -> None:

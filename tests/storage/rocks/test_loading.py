@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,14 +18,14 @@ from core.overrides import JOB_KINDS, OverrideKind, RollbackRequest
 from core.types import Cause, Decision, ImageId, LogPosition, Move, Outcome, Trigger, Versions
 from manifests.manifest import Manifest
 from storage.arrivals import earliest_arrival
-from storage.errors import CorruptedError
+from storage.errors import CorruptedError, DiskFullError
 from storage.interfaces import StoreView
 from storage.loading.run import run_load
 from storage.memory import MemoryStore
 from storage.past import PastUnknownError, head_at, members_at, number_at
 from storage.records import FirstLoad
 from storage.rocks import loader
-from storage.rocks.marker import read_marker
+from storage.rocks.marker import read_marker, write_marker
 from storage.rocks.store import RocksStore
 from storage.testing.decisions import decided, founds, ignored, joins, put
 from storage.testing.overrides import say
@@ -304,6 +305,59 @@ def test_the_swap_is_one_replaced_file(tmp_path: Path) -> None:
     marker = read_marker(tmp_path / "store")
     assert marker is not None
     assert marker.database == "db-000002"
+
+
+def test_a_swap_that_is_written_but_not_synced_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    manifest = write_manifest(tmp_path / "old", FOUR)
+    with closing(opened(tmp_path)) as store:
+        load_into(store, tmp_path, manifest)
+        monkeypatch.setattr("core.files.sync_folder", refuses)
+        store.swap(LOADED_LOG)
+        with pytest.raises(UnavailableError, match="closed"):
+            store.state()
+        monkeypatch.undo()
+        store.remove_leftovers(keep_target=False)  # as an abort does that comes too late
+    with closing(opened(tmp_path)) as store:
+        assert store.state().images == 4
+
+
+def test_a_swap_that_is_not_written_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    manifest = write_manifest(tmp_path / "old", FOUR)
+    with closing(opened(tmp_path)) as store:
+        load_into(store, tmp_path, manifest)
+        monkeypatch.setattr("storage.rocks.loading_store.write_marker", refuses)
+        with pytest.raises(DiskFullError):
+            store.swap(LOADED_LOG)
+        assert store.state().images == 0
+        monkeypatch.undo()
+        store.swap(LOADED_LOG)
+
+
+def test_what_the_marker_names_is_never_removed(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "old", FOUR)
+    with closing(opened(tmp_path)) as store:
+        load_into(store, tmp_path, manifest)
+        write_marker(tmp_path / "store", "photos", "db-000002")
+        store.remove_leftovers(keep_target=False)
+        assert (tmp_path / "store" / "db-000002").is_dir()
+        (tmp_path / "store" / "store.json").write_bytes(b"damaged")
+        with pytest.raises(CorruptedError):
+            store.remove_leftovers(keep_target=False)
+        assert (tmp_path / "store" / "db-000002").is_dir()
+
+
+def test_what_a_kill_leaves_of_a_removal_is_removed(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as store:
+        for name in ("db-000002", "db-000002.gone"):
+            (tmp_path / "store" / name / "deep").mkdir(parents=True)
+        store.remove_leftovers(keep_target=False)
+    assert [path.name for path in (tmp_path / "store").glob("db*")] == ["db"]
 
 
 def test_a_missing_image_is_found_before_anybody_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
