@@ -10,6 +10,7 @@ How many rows are in the database is kept in that database itself.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from core.checked_json import read_checked, write_checked
 from core.first_loads import LoadRequest, LoadState
 from storage.errors import CorruptedError, as_write_error
 
-__all__ = ["FOLDER", "KeptLoad", "read_kept", "write_kept"]
+__all__ = ["FOLDER", "KeptLoad", "read_kept", "remove_all_but_kept", "write_kept"]
 
 FOLDER = "load"
 """Beside the databases of a store."""
@@ -61,6 +62,20 @@ def read_kept(folder: Path) -> KeptLoad | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptedError(f"{file} is damaged: {error}") from error
+
+
+def remove_all_but_kept(folder: Path) -> None:
+    """Removes what a load wrote into its folder, but not what is kept of it.
+
+    Raises:
+        WriteError: The disk refuses it.
+    """
+    with as_write_error(folder):
+        for each in folder.iterdir() if folder.exists() else ():
+            if each.is_dir():
+                shutil.rmtree(each)
+            elif each.name != _FILE:
+                each.unlink()
 
 
 def write_kept(folder: Path, load: KeptLoad) -> None:

@@ -101,7 +101,7 @@ def run_load(kept: KeptLoad, store: TakesFirstLoad, settings: LoadSettings, watc
     folder = open_folder(kept.request.folder)
     manifest = _snapshot(folder, kept.request)
     path = store.load_folder / _SUPERSEDED
-    if not kept.images:
+    if not kept.images or not path.exists():  # removed with what was written, by an end that was not kept
         checked = checked_identities(
             folder, manifest, settings.signal, spool, lambda rows: watch.did(f"identities: row {rows:,}", 0)
         )

@@ -19,7 +19,7 @@ from core.first_loads import LoadReport, LoadRequest, LoadState
 from storage.errors import WriteError, as_write_error
 from storage.interfaces import ClusterStore
 from storage.loading.interfaces import TakesFirstLoad
-from storage.loading.kept import KeptLoad, read_kept, write_kept
+from storage.loading.kept import KeptLoad, read_kept, remove_all_but_kept, write_kept
 from storage.loading.pace import Rate
 from storage.loading.run import LoadSettings, run_load
 from storage.records import FirstLoad
@@ -274,10 +274,19 @@ class FirstLoads:
 
     def _end(self, state: LoadState, detail: str) -> None:
         """The load has ended without a result: it is kept that it has, then what it wrote goes."""
-        self._change(state=state, detail=detail, ended_ms=self.now_ms())
+        changes = {"state": state, "detail": detail, "ended_ms": self.now_ms()}
+        try:
+            self._change(**changes)
+        except WriteError:  # full, perhaps of what it wrote; after a kill before the end is kept it loads from row 0
+            self._remove_written()
+            self._change(**changes)
+        self._able().hold(None)
+        self._remove_written()
+
+    def _remove_written(self) -> None:
         store = self._able()
-        store.hold(None)
         store.remove_leftovers(keep_target=False)
+        remove_all_but_kept(store.load_folder)
 
     def _clear(self) -> None:
         """Removes what is left of an earlier load."""

@@ -8,7 +8,7 @@ import pytest
 
 from core.first_loads import LoadRequest, LoadState
 from storage.errors import CorruptedError
-from storage.loading.kept import KeptLoad, read_kept, write_kept
+from storage.loading.kept import KeptLoad, read_kept, remove_all_but_kept, write_kept
 
 KEPT = KeptLoad(LoadRequest("s3://old", "a.json", "4f", "log"), 7, LoadState.FAILED, "row 3", 10, 9, 4, 8)
 
@@ -18,6 +18,15 @@ def test_it_comes_back(tmp_path: Path) -> None:
     assert read_kept(folder) is None
     write_kept(folder, KEPT)
     assert read_kept(folder) == KEPT
+
+
+def test_only_what_is_kept_stays(tmp_path: Path) -> None:
+    remove_all_but_kept(tmp_path / "load")
+    write_kept(tmp_path / "load", KEPT)
+    (tmp_path / "load" / "spool" / "deep").mkdir(parents=True)
+    (tmp_path / "load" / "superseded").touch()
+    remove_all_but_kept(tmp_path / "load")
+    assert [path.name for path in (tmp_path / "load").iterdir()] == ["load.json"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1, "crc32c": 1, "body": {}}'])

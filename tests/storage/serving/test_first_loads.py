@@ -21,6 +21,7 @@ from manifests.folder import LocalFolder
 from manifests.manifest import Kind, Manifest
 from storage.errors import DiskFullError
 from storage.loading import run
+from storage.loading.kept import KeptLoad, write_kept
 from storage.loading.rows import Codes
 from storage.loading.run import LoadSettings
 from storage.memory import MemoryStore
@@ -74,6 +75,11 @@ class Deployment:
             assert time.monotonic() < end, report
             time.sleep(0.005)
         return report
+
+    def written(self) -> list[str]:
+        """The databases, and what belongs to a load."""
+        store = self.folder / "store"
+        return sorted(path.name for path in [*store.glob("db*"), *store.glob("load/*")])
 
     def write(self, rows: list[LoadableRow], *, codes: bool = True) -> LoadRequest:
         """A manifest, and what asks for it."""
@@ -165,7 +171,7 @@ def test_an_aborted_load_leaves_nothing_and_may_begin_again(deployed: Deployment
     aborted = deployed.loads.abort(request.manifest_id)
     assert aborted is not None
     assert aborted.state is LoadState.ABORTED
-    assert [path.name for path in (deployed.folder / "store").glob("db*")] == ["db"]
+    assert deployed.written() == ["db", "load.json"]
     assert deployed.loads.abort(request.manifest_id) == aborted
     deployed.stop()
     deployed.start()
@@ -173,6 +179,54 @@ def test_an_aborted_load_leaves_nothing_and_may_begin_again(deployed: Deployment
     assert after is not None
     assert after.state is LoadState.ABORTED
     deployed.loads.load(request)
+    assert deployed.until(LoadState.READY).images == 90
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], None]:
+    """A disk that refuses small files: as long as the content of a load is there, or always."""
+    write = write_kept
+
+    def fills(always: bool) -> None:
+        def refuses(folder: Path, load: KeptLoad) -> None:
+            if always or (tmp_path / "store" / "db-000002").exists():
+                raise DiskFullError("No space left on device")
+            write(folder, load)
+
+        monkeypatch.setattr(first_loads, "write_kept", refuses)
+
+    return fills
+
+
+def test_an_abort_makes_room_on_a_full_disk(deployed: Deployment, full: Callable[[bool], None]) -> None:
+    request = deployed.write(random_rows(1, 90))
+    deployed.loads.load(request)
+    deployed.until(LoadState.READY)
+    full(False)
+    aborted = deployed.loads.abort(request.manifest_id)
+    assert aborted is not None
+    assert aborted.state is LoadState.ABORTED
+    assert deployed.written() == ["db", "load.json"]
+    put(deployed.store, founds(0, A))
+
+
+def test_a_kill_before_an_abort_is_kept_loads_again(
+    deployed: Deployment, gate: threading.Event, full: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = deployed.write(random_rows(1, 90), codes=False)
+    deployed.loads.load(request)
+    end = time.monotonic() + 30
+    while (report := deployed.loads.report()) is None or not report.images:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    full(True)
+    threading.Timer(0.05, gate.set).start()
+    with pytest.raises(DiskFullError):
+        deployed.loads.abort(request.manifest_id)
+    assert deployed.written() == ["db", "load.json"]
+    monkeypatch.undo()
+    deployed.stop()
+    deployed.start()
     assert deployed.until(LoadState.READY).images == 90
 
 
@@ -221,7 +275,8 @@ def test_what_is_wrong_with_the_folder_is_named(
     failed = deployed.until(LoadState.FAILED)
     assert said in failed.detail
     assert failed.ended_ms >= failed.started_ms
-    assert [path.name for path in (deployed.folder / "store").glob("db*")] == ["db"]
+    deployed.loads.stop()  # it removes what it wrote
+    assert deployed.written() == ["db", "load.json"]
     put(deployed.store, founds(0, A))  # what is live goes on
 
 
