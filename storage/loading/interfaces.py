@@ -133,6 +133,14 @@ class TakesFirstLoad(Protocol):
         """
         ...
 
+    def is_built(self) -> bool:
+        """Whether there is fresh content, and it is finished.
+
+        Raises:
+            StorageError: It is damaged, or the disk refuses it.
+        """
+        ...
+
     def remove_leftovers(self, *, keep_target: bool) -> None:
         """Removes content that nobody is served from: of earlier loads and conversions, and from before a swap.
 

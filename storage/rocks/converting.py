@@ -20,10 +20,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import MismatchError
 from core.files import sync_folder
 from storage import codec
 from storage.errors import CorruptedError, LockedError
 from storage.interfaces import StoreView
+from storage.loading.kept import read_kept
 from storage.new_codes import FoundingSource, Recode, new_embeddings, new_founding
 from storage.rocks.database import AFTER_ALL, Database, KeyRange, Write
 from storage.rocks.marker import next_database, read_marker, remove_databases, write_marker
@@ -97,6 +99,7 @@ def convert_codes(
         LockedError: A server has the store open, or another conversion runs.
         IncompatibleError: The store has another identity or format.
         BadInputError: An image has no vectors. The store stays as it was.
+        MismatchError: A first load is under way, whose codes are the old ones. The store stays as it was.
         DiskFullError: The disk is full. The store stays as it was.
         StorageError: The store is damaged.
     """
@@ -107,6 +110,7 @@ def convert_codes(
             raise CorruptedError(f"{folder} holds no complete store")
         converted = marker.identity == change.after
         with closing(RocksStore(folder, change.after if converted else change.before, options)) as store:
+            _check_no_load(store)
             remove_databases(folder, {marker.database})
             if converted:
                 return None
@@ -126,6 +130,15 @@ def convert_codes(
             write_marker(folder, change.after, name)
         remove_databases(folder, {name})
     return found
+
+
+def _check_no_load(store: RocksStore) -> None:
+    kept = None if store.first_load() else read_kept(store.load_folder)
+    if kept is not None and kept.is_active:
+        raise MismatchError(
+            f"a first load of manifest {kept.request.manifest_id} is under way: start the server and let it become "
+            "live, or abort it, then convert"
+        )
 
 
 def _convert(

@@ -167,6 +167,10 @@ class RocksLoadTarget:
             ]
         )
 
+    def is_finished(self) -> bool:
+        """Whether `finish` was called."""
+        return self._database.get(META, STATE) is not None
+
     def settle(self, before: StoreState, log_id: str) -> None:
         """Makes ready to serve what is finished.
 

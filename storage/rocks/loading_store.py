@@ -58,6 +58,13 @@ class LoadingStore(BulkForgets):
         """See `TakesFirstLoad.open_target`."""
         return RocksLoadTarget(self._folder / self._next, self.load_folder / _TABLES, self._options)
 
+    def is_built(self) -> bool:
+        """See `TakesFirstLoad.is_built`."""
+        if not (self._folder / self._next).exists():
+            return False
+        with closing(self.open_target()) as target:
+            return target.is_finished()
+
     def remove_leftovers(self, *, keep_target: bool) -> None:
         """See `TakesFirstLoad.remove_leftovers`."""
         marker = read_marker(self._folder)

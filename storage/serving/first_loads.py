@@ -16,7 +16,7 @@ from typing import Any
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
-from storage.errors import WriteError, as_write_error
+from storage.errors import StorageError, WriteError, as_write_error
 from storage.interfaces import ClusterStore
 from storage.loading.interfaces import TakesFirstLoad
 from storage.loading.kept import KeptLoad, read_kept, remove_all_but_kept, write_kept
@@ -67,7 +67,8 @@ class FirstLoads:
         self._calls = threading.Lock()
         """Held by a call that changes something."""
         self._live = store.first_load()
-        self._kept = None if self._store is None else read_kept(self._store.load_folder)
+        # Of a load that is live nothing matters any more, whatever is left of it.
+        self._kept = None if self._store is None or self._live else read_kept(self._store.load_folder)
         self._detail = ""
         self._waits = False
         self._rows = 0
@@ -82,22 +83,27 @@ class FirstLoads:
         """Goes on with what was begun before, and removes what is left of what has ended.
 
         Raises:
-            WriteError: The disk refuses it.
+            MismatchError: A record of the order was applied before.
         """
         if self._store is None:
             return
-        kept, live = self._kept, self._live
-        if kept is not None and live is not None:  # it was swapped in
-            with as_write_error(self._store.load_folder):
-                shutil.rmtree(self._store.load_folder)
-            kept = self._kept = None
-        self._store.remove_leftovers(keep_target=kept is not None and kept.is_active)
-        if kept is not None and kept.is_active:
-            self._rows = kept.rows if kept.state is LoadState.READY else 0
-            self._store.hold(self._why_held)
-            if kept.state is LoadState.LOADING:
-                log.info("the first load of manifest %s goes on", kept.request.manifest_id)
-                self._start()
+        kept = self._kept
+        if kept is None or not kept.is_active:
+            try:
+                self._remove_written() if kept else self._clear()
+            except StorageError as error:  # the store serves without it; the next start tries again
+                log.warning("what is left of a first load cannot be removed: %s", error)
+            return
+        self._store.hold(self._why_held)
+        if kept.state is LoadState.READY:
+            self._rows = kept.rows
+            try:
+                self._check_built(kept)
+            except StorageError as error:  # `finish` says it to whoever asks
+                log.warning("a first load that is ready cannot be opened: %s", error)
+        else:
+            log.info("the first load of manifest %s goes on", kept.request.manifest_id)
+            self._start()
 
     def stop(self) -> None:
         """Ends the thread after what it writes at present; the load goes on after a restart."""
@@ -199,7 +205,7 @@ class FirstLoads:
             store = self._able()
             if self._live is not None and self._live.manifest_id == manifest_id:
                 return self.report()
-            kept = self._of(manifest_id)
+            kept = self._check_built(self._of(manifest_id))
             if kept.state is not LoadState.READY:
                 raise MismatchError(
                     f"the first load of manifest {manifest_id} is {self._report(kept).state}, not ready"
@@ -305,6 +311,15 @@ class FirstLoads:
     def _keep(self, kept: KeptLoad) -> KeptLoad:
         write_kept(self._able().load_folder, kept)
         self._kept = kept
+        return kept
+
+    def _check_built(self, kept: KeptLoad) -> KeptLoad:
+        """One that was ready, and whose content is gone, loads again: a conversion of codes removes other content."""
+        if kept.state is not LoadState.READY or self._able().is_built():
+            return kept
+        log.warning("the content of the first load of manifest %s is gone: it loads again", kept.request.manifest_id)
+        kept = self._change(state=LoadState.LOADING, ended_ms=0)
+        self._start()
         return kept
 
     def _able(self) -> TakesFirstLoad:

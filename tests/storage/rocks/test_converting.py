@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadInputError
+from core.errors import BadInputError, MismatchError
+from core.first_loads import LoadRequest, LoadState
 from storage import codec
 from storage.errors import CorruptedError, DiskFullError, IncompatibleError, LockedError
 from storage.interfaces import StoreView
+from storage.loading.kept import KeptLoad, write_kept
 from storage.rocks.converting import convert_codes, stored_identity
 from storage.rocks.database import Database
 from storage.rocks.marker import read_marker
@@ -253,3 +255,15 @@ def test_a_long_cluster_is_looked_at_in_its_oldest_members_alone(folder: Path, m
     assert found is not None
     assert (found.clusters, found.from_members) == (0, 0)
     assert found.without > 0
+
+
+@pytest.mark.parametrize("state", [LoadState.LOADING, LoadState.READY])
+def test_a_first_load_that_is_under_way_is_not_removed(folder: Path, state: LoadState) -> None:
+    kept = KeptLoad(LoadRequest("old", "a.json", "4f", "log"), 7, state)
+    write_kept(folder / "load", kept)
+    (folder / "db-000002").mkdir()
+    with pytest.raises(MismatchError, match="a first load of manifest 4f is under way"):
+        convert_codes(folder, CHANGE, options=QUICK)
+    assert (folder / "db-000002").is_dir()
+    write_kept(folder / "load", replace(kept, state=LoadState.ABORTED))
+    assert convert_codes(folder, CHANGE, options=QUICK) is not None

@@ -245,6 +245,55 @@ def test_it_goes_on_after_a_stop(deployed: Deployment, gate: threading.Event) ->
         put(deployed.store, founds(0, A))
 
 
+@pytest.mark.parametrize("leaves", [lambda path: None, lambda path: path.mkdir()], ids=["nothing", "empty"])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_one_whose_content_is_gone_loads_again(
+    deployed: Deployment, leaves: Callable[[Path], None], stopped: bool
+) -> None:
+    request = deployed.write(random_rows(1, 90))
+    deployed.loads.load(request)
+    deployed.until(LoadState.READY)
+    if stopped:
+        deployed.stop()
+    shutil.rmtree(deployed.folder / "store" / "db-000002")
+    leaves(deployed.folder / "store" / "db-000002")
+    if stopped:
+        deployed.start()
+    else:
+        with pytest.raises(MismatchError, match="is loading, not ready"):
+            deployed.loads.finish(request.manifest_id)
+    assert deployed.until(LoadState.READY).images == 90
+    live = deployed.loads.finish(request.manifest_id)
+    assert live is not None
+    assert live.images == 90
+
+
+def test_leftovers_that_stay_do_not_keep_the_server_from_starting(
+    deployed: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = deployed.write(random_rows(1, 30))
+    deployed.loads.load(request)
+    deployed.until(LoadState.READY)
+    deployed.loads.finish(request.manifest_id)
+    (deployed.folder / "store" / "load" / "load.json").write_bytes(b"damaged")
+
+    def refuses(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", refuses)
+        deployed.stop()
+        deployed.start()
+    assert "cannot be removed" in caplog.text
+    report = deployed.loads.report()
+    assert report is not None
+    assert report.state is LoadState.LIVE
+    assert "load.json" in deployed.written()
+    deployed.stop()
+    deployed.start()
+    assert deployed.written() == ["db-000002"]
+
+
 def bad_version(folder: Path) -> None:
     (folder / "manifests" / NAME).write_bytes(Manifest(Kind.DELTA, (), "5" * 32).encoded())
 
