@@ -176,8 +176,9 @@ class StagedStore(ClusterStore):
         Raises:
             UnavailableError: A first load is under way, whose content takes the place of this one.
         """
-        if self._held is not None:
-            raise UnavailableError(self._held(), HELD_S)
+        held = self._held  # once: a load may end meanwhile
+        if held is not None:
+            raise UnavailableError(held(), HELD_S)
 
     def _parts(self, decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
         """What is written together. Each part must be written before the next is asked for.
