@@ -16,7 +16,7 @@ from pathlib import Path
 
 from core.checked_json import read_checked, write_checked
 from core.first_loads import LoadRequest, LoadState
-from storage.errors import CorruptedError, as_write_error
+from storage.errors import CorruptedError, IncompatibleError, as_write_error
 
 __all__ = ["FOLDER", "KeptLoad", "read_kept", "remove_all_but_kept", "write_kept"]
 
@@ -52,10 +52,16 @@ def read_kept(folder: Path) -> KeptLoad | None:
 
     Raises:
         CorruptedError: The file is damaged.
+        IncompatibleError: It has another format.
     """
     file = folder / _FILE
     try:
-        body = read_checked(file).body
+        found = read_checked(file)
+        if not found.checked:
+            raise ValueError("it has no checksum")
+        if found.format != _FORMAT:
+            raise IncompatibleError(f"{file} has format {found.format}, this server reads {_FORMAT}")
+        body = found.body
         request, state = LoadRequest(**body.pop("request")), LoadState(body.pop("state"))
         return KeptLoad(request, state=state, **body)
     except FileNotFoundError:

@@ -58,6 +58,7 @@ class FirstLoads:
 
         Raises:
             CorruptedError: What is kept of a load is damaged.
+            IncompatibleError: It has another format.
         """
         self._store = store if isinstance(store, TakesFirstLoad) else None
         self._settings = settings

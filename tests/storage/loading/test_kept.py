@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from core.checked_json import read_checked, write_checked
 from core.first_loads import LoadRequest, LoadState
-from storage.errors import CorruptedError
+from storage.errors import CorruptedError, IncompatibleError
 from storage.loading.kept import KeptLoad, read_kept, remove_all_but_kept, write_kept
 
 KEPT = KeptLoad(LoadRequest("s3://old", "a.json", "4f", "log"), 7, LoadState.FAILED, "row 3", 10, 9, 4, 8)
@@ -33,4 +34,12 @@ def test_only_what_is_kept_stays(tmp_path: Path) -> None:
 def test_damage_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "load.json").write_bytes(content)
     with pytest.raises(CorruptedError, match=r"load\.json is damaged"):
+        read_kept(tmp_path)
+
+
+def test_another_format_is_said(tmp_path: Path) -> None:
+    write_kept(tmp_path, KEPT)
+    body = read_checked(tmp_path / "load.json").body
+    write_checked(tmp_path / "load.json", 2, body)
+    with pytest.raises(IncompatibleError, match=r"load\.json has format 2, this server reads 1"):
         read_kept(tmp_path)
