@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from core.errors import BadInputError
+from core.errors import BadInputError, UnavailableError
 
 __all__ = ["BadValueError", "ColumnFile", "Found", "Places", "VectorColumn"]
 
@@ -218,13 +219,17 @@ class ColumnFile:
         """Opens the file.
 
         Raises:
-            BadInputError: It cannot be read, or is no Parquet file.
+            BadInputError: It is not there, or is no Parquet file.
+            UnavailableError: The disk does not answer.
         """
         self.path = path
         try:
             self._file = pq.ParquetFile(path, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
+        except FileNotFoundError as error:
+            raise BadInputError(f"cannot read {path}: {error.strerror}") from error
         except OSError as error:
-            raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
+            _check_answers(path, error)
+            raise BadInputError(f"cannot read {path}: {error}") from error
         except pa.ArrowException as error:
             raise BadInputError(f"{path} is not a Parquet file: {error}") from error
         self.rows: int = self._file.metadata.num_rows
@@ -245,6 +250,7 @@ class ColumnFile:
 
         Raises:
             BadInputError: The file is damaged.
+            UnavailableError: The disk does not answer.
         """
         first = group = 0
         while group < self._file.num_row_groups and first + (rows := self._group_rows(group)) <= start:
@@ -257,6 +263,7 @@ class ColumnFile:
                     yield Found(Places(self.path, first + passed), batch.slice(passed))
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
+            _check_answers(self.path, error)
             raise BadInputError(self._unreadable(columns, first, error)) from error
 
     def check_once(self, names: Sequence[str]) -> None:
@@ -358,9 +365,16 @@ class ColumnFile:
         try:
             for _ in self._file.iter_batches(1, row_groups=groups, columns=[name]):
                 row += 1
-        except (OSError, pa.ArrowException):
+        except (OSError, pa.ArrowException) as error:
+            _check_answers(self.path, error)
             return row
         return None
+
+
+def _check_answers(path: Path, error: Exception) -> None:
+    """Raises `UnavailableError` for an error of the system; those of Arrow about the content have no number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise UnavailableError(f"cannot read {path}: {os.strerror(error.errno)}") from error
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import BadInputError
+from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from core.files import replacing
 from manifests.interface import MANIFESTS, Folder, check_bytes, check_size, full_disk_told
 from manifests.manifest import MAX_BYTES, SUFFIX, Manifest, ManifestFile
@@ -28,9 +29,13 @@ class LocalFolder(Folder):
     def manifests(self) -> Sequence[str]:
         """See `Folder.manifests`."""
         folder = self._root / MANIFESTS
-        if not folder.is_dir():
-            raise BadInputError(f"there is no folder {folder}")
-        return sorted(each.name for each in folder.iterdir() if each.name.endswith(SUFFIX) and each.name[0] != ".")
+        try:
+            names = [each.name for each in folder.iterdir()]
+        except FileNotFoundError:
+            raise BadInputError(f"there is no folder {folder}") from None
+        except OSError as error:
+            raise self._error(folder, error) from error
+        return sorted(name for name in names if name.endswith(SUFFIX) and name[0] != ".")
 
     def read(self, name: str) -> bytes:
         """See `Folder.read`."""
@@ -39,7 +44,7 @@ class LocalFolder(Folder):
             with path.open("rb") as file:
                 return file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise BadInputError(f"cannot read {path}: {error.strerror}") from error
+            raise self._error(path, error) from error
 
     @contextmanager
     def fetch(self, file: ManifestFile, spool: Path) -> Iterator[Path]:
@@ -47,15 +52,41 @@ class LocalFolder(Folder):
         path = self._root / file.path
         digest, size = hashlib.sha256(), 0
         try:
-            check_size(str(path), file, path.stat().st_size)
             with path.open("rb") as opened:
+                before = os.fstat(opened.fileno())
+                check_size(str(path), file, before.st_size)
                 while piece := opened.read(_PIECE):
                     digest.update(piece)
                     size += len(piece)
         except OSError as error:
-            raise BadInputError(f"cannot read {path}: {error.strerror}") from error
+            raise self._error(path, error) from error
         check_bytes(str(path), file, size, digest.hexdigest())
-        yield path
+        try:
+            yield path
+        except BadInputError:
+            self._check_unchanged(path, before)
+            raise
+        self._check_unchanged(path, before)
+
+    def _check_unchanged(self, path: Path, before: os.stat_result) -> None:
+        """Makes sure that what was read is what was hashed: it was opened once more."""
+        try:
+            now = path.stat()
+        except OSError as error:
+            raise self._error(path, error) from error
+        if _same(now) != _same(before):
+            raise MismatchError(f"{path} was changed while it was read")
+
+    def _error(self, path: Path, error: OSError) -> NeardupError:
+        """A missing file is the user's fault only where the folder is there: else it may not be mounted."""
+        said = f"cannot read {path}: {error.strerror}"
+        if not isinstance(error, FileNotFoundError):
+            return UnavailableError(said)
+        try:
+            (self._root / MANIFESTS).stat()
+        except OSError:
+            return UnavailableError(f"{said}. There is no folder {self._root / MANIFESTS}: is it mounted?")
+        return BadInputError(said)
 
     @contextmanager
     def put(self, path: str) -> Iterator[Path]:
@@ -69,6 +100,11 @@ class LocalFolder(Folder):
     def remove(self, path: str) -> None:
         """See `Folder.remove`."""
         (self._root / path).unlink(missing_ok=True)
+
+
+def _same(found: os.stat_result) -> tuple[int, int, int]:
+    """What changes with a file, or if another one takes its place."""
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def open_folder(uri: str, drafts: Path | None = None) -> Folder:

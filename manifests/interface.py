@@ -56,7 +56,7 @@ class Folder(ABC):
         Raises:
             UnavailableError: The folder does not answer, or the disk of the spool is full.
             BadInputError: There is no such file.
-            MismatchError: Its bytes are others; the message has both checksums.
+            MismatchError: Its bytes are others; the message has both checksums. Or it was changed during the block.
         """
 
     @abstractmethod

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -155,6 +157,68 @@ def test_what_is_missing_is_named(folder: Folder, spool: Path) -> None:
     put(folder, "manifests/one.json", b"{}")
     with pytest.raises(BadInputError, match=r"manifest one\.json: it has format None"):
         read_manifest(folder, "one.json")
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, number: int, part: str) -> None:
+    """Each file and folder whose path has this part is refused."""
+    real_open, real_names = Path.open, Path.iterdir
+
+    def opened(path: Path, *arguments: Any, **options: Any) -> Any:
+        if part in str(path):
+            raise OSError(number, os.strerror(number))
+        return real_open(path, *arguments, **options)
+
+    def names(path: Path) -> Iterator[Path]:
+        if part in str(path):
+            raise OSError(number, os.strerror(number))
+        return real_names(path)
+
+    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(Path, "iterdir", names)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_a_local_disk_that_does_not_answer_is_waited_for(
+    tmp_path: Path, spool: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = LocalFolder(tmp_path / "root")
+    manifest = written(folder)
+    refusing(monkeypatch, number, "root")
+    with pytest.raises(UnavailableError, match=r"cannot read .*manifests"):
+        folder.manifests()
+    with pytest.raises(UnavailableError, match=r"cannot read .*one\.json"):
+        read_manifest(folder, "one.json")
+    with (
+        pytest.raises(UnavailableError, match=r"cannot read .*a\.parquet"),
+        folder.fetch(manifest.files[0], spool),
+    ):
+        pass
+
+
+def test_a_local_folder_that_is_not_mounted_is_waited_for(tmp_path: Path, spool: Path) -> None:
+    folder = LocalFolder(tmp_path / "root")
+    manifest = written(folder)
+    (tmp_path / "root").rename(tmp_path / "elsewhere")
+    (tmp_path / "root").mkdir()
+    with pytest.raises(UnavailableError, match=r"one\.json.*is it mounted"):
+        read_manifest(folder, "one.json")
+    with pytest.raises(UnavailableError, match="is it mounted"), folder.fetch(manifest.files[0], spool):
+        pass
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_local_file_that_is_changed_while_it_is_read_is_refused(tmp_path: Path, spool: Path, fails: bool) -> None:
+    folder = LocalFolder(tmp_path / "root")
+    manifest = written(folder)
+
+    def read() -> None:
+        with folder.fetch(manifest.files[0], spool):
+            put(folder, "data/a.parquet", b"rowS")
+            if fails:
+                raise BadInputError("it is damaged")
+
+    with pytest.raises(MismatchError, match=r"a\.parquet was changed while it was read"):
+        read()
 
 
 def test_a_name_does_not_lead_elsewhere(folder: Folder) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.errors import BadInputError
+from core.errors import BadInputError, UnavailableError
 from manifests.image_files import ImageFile, ImageRow
 from neardup.events_pb2 import FLOAT16, FLOAT32
 
@@ -185,6 +187,32 @@ def test_a_damaged_file_is_refused_as_such(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(BadInputError):
         list(ImageFile(path, SEARCH, SCORE))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"cannot read .*none\.parquet: .*No such file"):
+        ImageFile(tmp_path / "none.parquet", SEARCH, SCORE)
+    with pytest.raises(BadInputError, match="is a directory"):
+        ImageFile(tmp_path, SEARCH, SCORE)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_disk_that_does_not_answer_is_no_fault_of_the_file(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "images.parquet"
+    pq.write_table(table(3), path)
+
+    def refuses(*arguments: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    images = ImageFile(path, SEARCH, SCORE)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", refuses)
+    with pytest.raises(UnavailableError, match=rf"cannot read .*images\.parquet: {os.strerror(number)}"):
+        list(images)
+    monkeypatch.setattr(pq, "ParquetFile", refuses)
+    with pytest.raises(UnavailableError, match=rf"cannot read .*images\.parquet: {os.strerror(number)}"):
+        ImageFile(path, SEARCH, SCORE)
 
 
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:

@@ -157,10 +157,17 @@ def test_faults_of_a_manifest_have_an_exit_code(capsys: pytest.CaptureFixture[st
 )
 def test_what_cannot_be_is_refused(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
     export("old.parquet")
+    Path("old/manifests").mkdir(parents=True)
     names = [] if "--image-id" in words else ["--image-id", "photo"]
     command = ["bootstrap", "convert", "old.parquet", "--to", "old", "--name", "one", *names]
     assert main([*command, *words]) == Exit.USAGE
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_unavailable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bootstrap", "check", "old", "one"]) == Exit.UNAVAILABLE
+    assert "cannot read old/manifests/one.json" in (said := capsys.readouterr().err)
+    assert "There is no folder old/manifests: is it mounted?" in said
 
 
 def test_a_manifest_in_s3(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, moto_url: str) -> None:

@@ -40,10 +40,13 @@ def test_it_tells_what_it_waits_for_and_why_it_failed(tmp_path: Path) -> None:
     source = given(tmp_path, images(5, 1))
     with IndexGenerations(source.index).building(), pytest.raises(UnavailableError, match="another process builds"):
         load_apart(source.task(), nobody, threading.Event())
-    with pytest.raises(BadInputError, match="cannot read /nowhere"):
-        load_apart(
-            replace(source.task(), request=replace(source.task().request, folder="/nowhere")), nobody, threading.Event()
-        )
+    request = source.task().request
+    for asked, error, said in (
+        (replace(request, folder="/nowhere"), UnavailableError, "cannot read /nowhere"),
+        (replace(request, manifest="missing.json"), BadInputError, r"cannot read .*missing\.json"),
+    ):
+        with pytest.raises(error, match=said):
+            load_apart(replace(source.task(), request=asked), nobody, threading.Event())
 
 
 class Exits:

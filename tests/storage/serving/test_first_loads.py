@@ -304,7 +304,7 @@ def cut_file(folder: Path) -> None:
 
 
 def no_manifest(folder: Path) -> None:
-    shutil.rmtree(folder / "manifests")
+    (folder / "manifests" / NAME).unlink()
 
 
 @pytest.mark.parametrize(
@@ -327,6 +327,16 @@ def test_what_is_wrong_with_the_folder_is_named(
     deployed.loads.stop()  # it removes what it wrote
     assert deployed.written() == ["db", "load.json"]
     put(deployed.store, founds(0, A))  # what is live goes on
+
+
+def test_a_folder_that_is_not_mounted_is_waited_for(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_loads, "_WAIT_FIRST_S", 0.01)
+    request = deployed.write(random_rows(1, 30))
+    (deployed.folder / "old").rename(deployed.folder / "elsewhere")
+    deployed.loads.load(request)
+    assert "is it mounted" in deployed.until(LoadState.WAITING).detail
+    (deployed.folder / "elsewhere").rename(deployed.folder / "old")
+    assert deployed.until(LoadState.READY).images == 30
 
 
 def test_a_failed_load_may_be_asked_for_again(deployed: Deployment) -> None:
