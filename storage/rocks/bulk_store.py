@@ -388,7 +388,8 @@ class BulkStore(StagedStore):
                 or entry.image_id in deltas
                 or entry.image_id in draft.plan.roots.wishes
                 or (leaves and entry.old_head in deltas)
-                or self._book.rules.of(entry.image_id) != NO_RULES
+                or draft.rules.of(entry.image_id)
+                != NO_RULES  # the planned override's too: an image may come that it names
                 or self._usable().get("planned", key) is not None
             ):
                 return None

@@ -125,6 +125,20 @@ def test_what_joins_a_cluster_while_its_move_is_planned_moves_with_it(store: Int
     assert store.cluster(A) is None
 
 
+def test_an_image_that_the_planned_pin_names_goes_to_its_target_with_its_cluster(store: Interrupted) -> None:
+    x, y = ImageId("x"), ImageId("y")
+
+    def comes() -> None:
+        store.between = lambda: None
+        put(store, founds(11, x), joins(12, y, x), kinds=JOB_KINDS)
+
+    store.between = comes
+    store.override(OverrideRequest(OverrideKind.PIN, (A, x), J), 7)
+    assert heads(store) == dict.fromkeys("abcdefghijxy", J) | {"k": K}
+    settle_all(store)
+    assert heads(store) == dict.fromkeys("abcdefghijxy", J) | {"k": K}
+
+
 def test_a_plan_that_is_met_is_made_again_and_at_last_with_the_stream_waiting(store: Interrupted) -> None:
     attempts: list[int] = []
 
