@@ -7,7 +7,7 @@ A look-up brings at most a thousand images of each relation. Of more forbidden o
 to another of them: after a large split, the oldest stands for all that left. Of more followers it brings none: their
 target was a head when they were pinned to it, and no verdict moves a head that has members.
 
-One thread writes, any number read: each image's rules are replaced as a whole.
+One thread writes, any number read: each image's rules are replaced as a whole, and a copy is gone through.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Rules:
 
     def forbidden_pairs(self) -> Iterator[tuple[ImageId, ImageId]]:
         """The pairs of images that must not meet, in the order in which it was said."""
-        return ((each.one, each.other) for each in self._said_by if each.tie is Tie.FORBID)
+        return ((each.one, each.other) for each in self._said_by.copy() if each.tie is Tie.FORBID)
 
     def pinned(self) -> Iterator[ImageId]:
         """The images that are pinned to others, in the order in which it was said."""
-        return (each.one for each in self._said_by if each.tie is Tie.PIN)
+        return (each.one for each in self._said_by.copy() if each.tie is Tie.PIN)
 
     def add(self, override: Override, prepared: Rules | None = None) -> None:
         """From now on the override stands.

@@ -97,6 +97,18 @@ def test_followers_come_with_the_image_that_they_follow() -> None:
     assert list(rules.followers_of(IDS[0])) == [("b", "a"), ("c", "a"), ("d", "b")]
 
 
+def test_what_is_said_while_somebody_reads_all_is_left_out() -> None:
+    rules = Rules()
+    rules.add(override(1, OverrideKind.PIN, "bc", IDS[0]))  # type: ignore[arg-type]
+    rules.add(override(2, OverrideKind.FORBID, "de", IDS[0]))  # type: ignore[arg-type]
+    for each in (rules, rules.with_(override(3, OverrideKind.PIN, "d", IDS[4]))):  # type: ignore[arg-type]
+        pinned, pairs = each.pinned(), each.forbidden_pairs()
+        first = next(pinned), next(pairs)
+        rules.add(override(4, OverrideKind.SPLIT, ["x", "y"], ImageId("z")))  # type: ignore[list-item]
+        assert (first, next(pinned), list(pairs)) == (("b", ("a", "d")), "c", [("a", "e")])
+        rules.remove(override(4, OverrideKind.SPLIT, ["x", "y"], ImageId("z")))  # type: ignore[list-item]
+
+
 def test_of_a_large_split_look_ups_bring_the_oldest_alone() -> None:
     rules, head = Rules(), ImageId("head")
     images = [ImageId(f"i{number}") for number in range(MAX_FORBIDDEN + 2)]
