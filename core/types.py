@@ -171,7 +171,8 @@ class Lookup:
     """The offset of the last request that was applied, of each partition of `replay`."""
     rules: Mapping[ImageId, ImageRules] = field(default_factory=dict)
     """Of the images asked for that an override names. An image that is forbidden is left out where it cannot matter:
-    it was not asked for, and is in none of `clusters`, nor in that of a pin's target."""
+    it was not asked for, and is in none of `clusters`, nor in that of a pin's target; or another one that is named is
+    in the same cluster."""
     rule_heads: Mapping[ImageId, ImageId] = field(default_factory=dict)
     """The heads of the images that these rules forbid, or pin to; unknown ones are absent."""
 

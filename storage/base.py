@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -29,6 +29,7 @@ from storage.interfaces import ClusterStore, StoreView
 from storage.limits import MAX_TEXT_BYTES, check_decision
 from storage.mending import mended
 from storage.overrides.book import OverrideBook, checked_request, fingerprint
+from storage.overrides.many import ManyForbidden, has_many
 from storage.overrides.moves import MAX_MOVED, TooManyMovesError, resolved, stage_override
 from storage.overrides.rules import Rules
 from storage.records import EraseStep, Heads, Mend, PublishedMark, StoreEpoch, StoreState
@@ -109,6 +110,7 @@ class StagedStore(ClusterStore):
         self._second = 0
         """Of the last write of history, in seconds since the epoch. It never goes back, whatever the clock does."""
         self._book = OverrideBook()
+        self._many = ManyForbidden()
         self._found = 0, NO_OFFSET
         """How many overrides there were when the content was opened, and its position. Those after it waited."""
         self._held: Callable[[], str] | None = None
@@ -273,24 +275,32 @@ class StagedStore(ClusterStore):
             self._commit(Changes(replace(state, requeued=number)))
 
     def _with_rules(
-        self, lookup: Lookup, asked: Sequence[ImageId], heads_of: Callable[[set[ImageId]], Heads]
+        self, lookup: Lookup, asked: Sequence[ImageId], heads_of: Callable[[Iterable[ImageId]], Heads]
     ) -> Lookup:
         """A look-up with the rules of the images asked for, and the heads that matter to them.
 
         Of the images that one must not meet, only those come along that are asked for too, or are in a cluster of the
-        look-up: an image may be forbidden a thousand others.
+        look-up: an image may be forbidden a thousand others. If it is more, one may stand for all of a cluster.
         """
         rules = self._book.rules.named(asked)
         if not rules:
             return lookup
         targets = {one.pinned_to for one in rules.values() if one.pinned_to is not None}
-        heads = heads_of(targets.union(*(one.forbidden for one in rules.values()))).heads
-        near = {*asked, *lookup.clusters, *(heads[each] for each in targets if each in heads)}
+        heads = dict(heads_of(targets.union(*(one.forbidden for one in rules.values() if not has_many(one)))).heads)
+        all_asked = dict.fromkeys(asked)
+        clusters = dict.fromkeys((*lookup.clusters, *(heads[each] for each in targets if each in heads)))
+        near = {*asked, *clusters}
         met = {
-            image_id: one._replace(forbidden=tuple(each for each in one.forbidden if near & {each, heads.get(each)}))
+            image_id: one._replace(
+                forbidden=self._many.met(image_id, one.forbidden, lookup, all_asked, clusters, heads_of)
+                if has_many(one)
+                else tuple(each for each in one.forbidden if near & {each, heads.get(each)})
+            )
             for image_id, one in rules.items()
         }
         named = targets.union(*(one.forbidden for one in met.values()))
+        if any(map(has_many, rules.values())):
+            heads.update(heads_of(named.difference(heads)).heads)
         return replace(lookup, rules=met, rule_heads={each: heads[each] for each in named if each in heads})
 
     def _ready(self, most: int | None = MOST_AT_ONCE) -> tuple[StoreState, Reader]:
@@ -493,6 +503,8 @@ class StagedStore(ClusterStore):
         """
         if changes.history:
             changes.second = self._second = max(self._second, self._now_ms() // 1000)
+        if commit is None:  # the steps of a bulk move are seen before they are in the history
+            self._many.before_write(changes.state, changes.history, self._book.rules)
         (commit or self._commit)(changes)
         for listener in self._listeners:
             listener(changes.state)

@@ -3,9 +3,9 @@
 Images that are pinned to one another, directly or by others, are *tied*: they always share a cluster. So two tied
 images cannot be forbidden to each other. An image is pinned to one target.
 
-A look-up brings at most a thousand images of each relation. Of more forbidden ones it brings those that are not pinned
-to another of them: after a large split, the oldest stands for all that left. Of more followers it brings none: their
-target was a head when they were pinned to it, and no verdict moves a head that has members.
+At most a thousand images are forbidden to one, not counting those that are pinned to another of them: a large split
+counts as its oldest. Of more than a thousand followers a look-up brings none: their target was a head when they were
+pinned to it, and no verdict moves a head that has members.
 
 One thread writes, any number read: each image's rules are replaced as a whole, and a copy is gone through.
 """
@@ -36,18 +36,18 @@ class Rules:
         self._said_by: dict[Relation, tuple[int, ...]] = {}
         """The numbers of the overrides that say it, ascending."""
         self._changes = 0
-        self._cut: dict[ImageId, tuple[int, ImageRules]] = {}
-        """What look-ups bring of images with many relations, and after how many changes that was found."""
 
     def of(self, image_id: ImageId) -> ImageRules:
         """What overrides say of an image."""
         return self._of.get(image_id, NO_RULES)
 
     def named(self, ids: Iterable[ImageId]) -> dict[ImageId, ImageRules]:
-        """The rules of those images that have any, as look-ups bring them."""
+        """The rules of those images that have any, with as many followers as look-ups bring."""
         found = self._of
         return {
-            image_id: self._brought(image_id, rules) for image_id in ids if (rules := found.get(image_id)) is not None
+            image_id: rules if len(rules.followers) <= MAX_FORBIDDEN else rules._replace(followers=())
+            for image_id in ids
+            if (rules := found.get(image_id)) is not None
         }
 
     def forbidden_pairs(self) -> Iterator[tuple[ImageId, ImageId]]:
@@ -128,7 +128,7 @@ class Rules:
         for image_id, rules in after._of.items():
             if len(rules.followers) > MAX_FOLLOWERS:
                 raise BadInputError(f"overrides pin more than {MAX_FOLLOWERS} images to {image_id!r}")
-            if len(rules.forbidden) > MAX_FORBIDDEN and len(after._telling(rules)) > MAX_FORBIDDEN:
+            if len(rules.forbidden) > MAX_FORBIDDEN and after._counted(rules) > MAX_FORBIDDEN:
                 raise BadInputError(f"overrides forbid {image_id!r} more than {MAX_FORBIDDEN} other images")
         checked: set[ImageId] = set()
         for each in relations(override):
@@ -201,24 +201,10 @@ class Rules:
         what = f"pins {one!r} to {other!r}" if tie is Tie.PIN else f"forbids {one!r} with {other!r}"
         return f"the override {number} {what}"
 
-    def _brought(self, image_id: ImageId, rules: ImageRules) -> ImageRules:
-        """What look-ups bring of the rules of an image."""
-        if max(len(rules.forbidden), len(rules.followers)) <= MAX_FORBIDDEN:
-            return rules
-        changes = self._changes
-        known = self._cut.get(image_id)
-        if known is not None and known[0] == changes:
-            return known[1]
-        forbidden = rules.forbidden if len(rules.forbidden) <= MAX_FORBIDDEN else self._telling(rules)
-        followers = rules.followers if len(rules.followers) <= MAX_FORBIDDEN else ()
-        cut = ImageRules(rules.pinned_to, forbidden, followers)
-        self._cut[image_id] = changes, cut
-        return cut
-
-    def _telling(self, rules: ImageRules) -> tuple[ImageId, ...]:
-        """The forbidden images that are not pinned to another of them."""
+    def _counted(self, rules: ImageRules) -> int:
+        """How many of the forbidden images are not pinned to another of them."""
         all_of_them = set(rules.forbidden)
-        return tuple(each for each in rules.forbidden if self.of(each).pinned_to not in all_of_them)
+        return sum(self.of(each).pinned_to not in all_of_them for each in rules.forbidden)
 
 
 class _MoreRules(Rules):

@@ -51,6 +51,7 @@ class BulkForgets(BulkStore):
             moving = replace(
                 planned, state=OperationState.MOVING, moved=1, first=renaming.first, started_ms=self._now_ms()
             )
+            self._many.before_bulk_move(changes.state)
             self._commit_told(changes, lambda told: self._commit_with(told, begun_with(moving)))
             self._moving, self._next_row = moving, b""
         finally:

@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import BadInputError, ConflictError, MismatchError, StaleError
 from core.overrides import (
+    JOB_KINDS,
     MAX_FORBIDDEN,
     MAX_IMAGES,
     OVERRIDE_KIND,
@@ -20,7 +21,7 @@ from core.overrides import (
 )
 from core.types import Cause, ImageId, ImageRules, Move, Trigger
 from storage.interfaces import ClusterStore
-from storage.testing.decisions import A, B, C, D, decided, deletes, founds, joins, put
+from storage.testing.decisions import A, B, C, D, decided, deletes, forgets, founds, joins, put
 from storage.testing.model import LOG
 from storage.verify import verify
 
@@ -256,6 +257,35 @@ class OverrideContract(ABC):
         say(town, OverrideKind.FORBID, *ids(MAX_FORBIDDEN), target=A)
         with pytest.raises(BadInputError, match="more than 1000 other images"):
             say(town, OverrideKind.FORBID, ImageId("one more"), target=A)
+
+    def test_of_more_than_a_thousand_forbidden_images_one_of_each_near_cluster_comes(self, town: ClusterStore) -> None:
+        followers, x, y = ids(MAX_FORBIDDEN), ImageId("x"), ImageId("y")
+        one, other, third, *_ = followers
+
+        def met(*asked: ImageId) -> tuple[ImageId, ...]:
+            found = town.look_up([A, *asked])
+            named = found.rules[A].forbidden
+            with town.snapshot() as view:
+                heads = view.heads(named).heads
+            assert heads.items() <= found.rule_heads.items()
+            return named
+
+        say(town, OverrideKind.FORBID, D, target=A)
+        say(town, OverrideKind.PIN, *followers, target=D)
+        say(town, OverrideKind.FORBID, *followers, target=A)
+        assert (met(), met(E), met(third)) == ((), (D,), (third, D))  # which it is pinned to
+        put(town, founds(5, one), joins(6, x, one), kinds=JOB_KINDS)  # a follower may lie elsewhere
+        assert (met(), met(E), met(x), met(one, x)) == ((), (D,), (one,), (one, D))
+        put(town, joins(7, other, D), founds(8, y), joins(9, third, y), kinds=JOB_KINDS)
+        assert (met(E), met(y), met(D), met(D, other)) == ((D,), (third,), (D, other), (D, other))
+        put(town, deletes(10, D, D), kinds=JOB_KINDS)
+        assert (met(E), met(x), met(y)) == ((D, other), (one,), (third,))
+        put(town, founds(11, third, old=y, version=2), kinds=JOB_KINDS)
+        assert (met(E), met(y), met(third)) == ((D, other), (), (third,))
+        put(town, forgets(12, D), kinds=JOB_KINDS)
+        assert (met(E), met(y), met(third)) == ((other,), (), (third,))
+        put(town, deletes(13, other, E), kinds=JOB_KINDS)
+        assert met(E) == ()
 
     def test_a_look_up_brings_no_followers_of_a_head_that_has_thousands(self, town: ClusterStore) -> None:
         followers = ids(MAX_FORBIDDEN + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,18 +110,21 @@ def test_what_is_said_while_somebody_reads_all_is_left_out() -> None:
         rules.remove(override(4, OverrideKind.SPLIT, ["x", "y"], ImageId("z")))  # type: ignore[list-item]
 
 
-def test_of_a_large_split_look_ups_bring_the_oldest_alone() -> None:
+def test_a_large_split_counts_as_its_oldest() -> None:
     rules, head = Rules(), ImageId("head")
     images = [ImageId(f"i{number}") for number in range(MAX_FORBIDDEN + 2)]
     split = override(1, OverrideKind.SPLIT, images, head)
     oldest, second, *_ = images
     rules.add(split)
     assert rules.of(head) == ImageRules(None, tuple(images))
-    told = {head: ImageRules(None, (oldest,)), oldest: ImageRules(None, (head,)), second: ImageRules(oldest, (head,))}
-    assert rules.named([head, oldest, second]) == told
-    rules.checked(override(2, OverrideKind.FORBID, [ImageId("another")], head))
+    told = {oldest: ImageRules(None, (head,)), second: ImageRules(oldest, (head,))}  # no followers: they are too many
+    assert rules.named([oldest, second]) == told
+    others = [ImageId(f"other {number}") for number in range(MAX_FORBIDDEN - 1)]
+    with pytest.raises(BadInputError, match="more than 1000 other images"):
+        rules.checked(override(2, OverrideKind.FORBID, [*others, ImageId("another")], head))
+    rules.checked(override(2, OverrideKind.FORBID, others, head))
     rules.add(override(2, OverrideKind.FORBID, [ImageId("another")], head))
-    assert rules.named([head]) == {head: ImageRules(None, (oldest, ImageId("another")))}
+    assert rules.named([head]) == {head: ImageRules(None, (*images, ImageId("another")))}
     rules.remove(split)
     assert rules.named([head, oldest, second]) == {head: ImageRules(None, (ImageId("another"),))}
     assert list(rules.forbidden_pairs()) == [("another", "head")]

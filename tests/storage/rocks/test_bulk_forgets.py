@@ -17,7 +17,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError, StaleError, UnavailableError
-from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
+from core.overrides import JOB_KINDS, MAX_FORBIDDEN, OverrideKind, OverrideRequest
 from core.pseudonyms import KEY_BYTES, Pseudonyms
 from core.types import Cause, ImageId
 from storage.bulk.operations import Operation, OperationState
@@ -104,6 +104,19 @@ def test_readers_see_the_whole_forget_from_its_first_step(store: Interrupted, pl
     assert (operation.state, operation.total, operation.moved) == (OperationState.DONE, 8, 8)
     assert store.history(operation.first - 1, 1)[0].cause is Cause.RENAMED
     assert store.state().revision == revision + 1
+
+
+def test_many_forbidden_images_are_where_the_forget_brings_them_from_its_first_step(store: Interrupted) -> None:
+    unseen = tuple(ImageId(f"x{number}") for number in range(MAX_FORBIDDEN))
+    store.override(OverrideRequest(OverrideKind.FORBID, (J,), K), 7)
+    store.override(OverrideRequest(OverrideKind.PIN, unseen, J), 7)
+    settle_all(store)
+    store.override(OverrideRequest(OverrideKind.FORBID, unseen, K), 7)
+    put(store, joins(11, unseen[0], A), kinds=JOB_KINDS)
+    assert store.look_up([K, B]).rules[K].forbidden == unseen[:1]
+    put(store, forgets(12, A, A), kinds=JOB_KINDS)
+    assert store.look_up([K, B]).rules[K].forbidden == unseen[:1]
+    assert store.look_up([K, B]).rule_heads == {unseen[0]: B}
 
 
 @SAME_KEY
