@@ -114,10 +114,15 @@ class BulkStore(StagedStore):
     def operations(self, after: int, limit: int) -> Sequence[Operation]:
         """See `ClusterStore.operations`."""
         found = [decode_operation(value) for value in self._operation_rows(max(0, after), limit)]
-        planning = self._forgetting or self._planning
+        planning = self._planned()
         if planning is not None and planning.number > after and len(found) < limit:
             found = [*(each for each in found if each.number != planning.number), planning]
         return found
+
+    def _planned(self) -> Operation | None:
+        """What is planned, unless one that has begun meanwhile has taken its number."""
+        planning, moving = self._forgetting or self._planning, self._moving
+        return None if planning is None or (moving is not None and moving.number == planning.number) else planning
 
     def pause(self, number: int, *, rests: bool) -> None:
         """See `ClusterStore.pause`."""
@@ -127,8 +132,8 @@ class BulkStore(StagedStore):
 
     def cancel(self, number: int) -> None:
         """See `ClusterStore.cancel`."""
-        planning, forgetting = self._planning, self._forgetting
-        if forgetting is not None and forgetting.number == number:
+        planning = self._planned()
+        if planning is not None and planning.number == number and planning.position is not None:
             raise BadInputError(
                 f"the bulk move {number} is what a record of the order asks for: it cannot be cancelled"
             )
@@ -197,6 +202,7 @@ class BulkStore(StagedStore):
     def _drop_plan(self) -> None:
         """Removes what was planned and never begun: nobody has read it."""
         self._void = True
+        self._planning = None
         self._dropped += 1
         database, start = self._usable(), b""
         while rows := database.rows("planned", start, AT_ONCE):

@@ -24,7 +24,7 @@ from storage.bulk.operations import Operation, OperationState
 from storage.erasing import Eraser
 from storage.memory import MemoryStore
 from storage.records import ErasureState
-from storage.rocks import bulk_forgets
+from storage.rocks import bulk_forgets, bulk_store
 from storage.rocks.database import KeyRange, Write
 from storage.rocks.options import RocksOptions
 from storage.rocks.store import RocksStore
@@ -196,6 +196,30 @@ def test_a_move_that_rests_is_settled_first(store: Interrupted) -> None:
     assert (operation.number, operation.override, operation.position) == (3, 2, None)
 
 
+def test_a_forget_that_has_begun_is_seen_whatever_is_planned(
+    store: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes just after a part of a plan of the same number was written."""
+    write_ahead, told = store._write_ahead, list[Operation]()
+
+    def write(*args: Any) -> bool:
+        written = write_ahead(*args)
+        put(store, forgets(11, A, A), kinds=JOB_KINDS)
+        return written
+
+    def rested(begun: float) -> float:
+        told.append(under_way(store))
+        with pytest.raises(BadInputError, match="no bulk move 1 is being planned"):
+            store.cancel(1)
+        return begun
+
+    monkeypatch.setattr(store, "_write_ahead", write)
+    monkeypatch.setattr(bulk_store, "_rested", rested)
+    with pytest.raises(UnavailableError, match="the bulk move 1 is under way"):
+        store.override(OverrideRequest(OverrideKind.MERGE, (A,), J), 7)
+    assert [(each.state, each.position) for each in told] == [(OperationState.MOVING, 11)]
+
+
 def test_a_plan_becomes_void(store: Interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forget comes while a merge is planned: nothing of that plan is left."""
     write_ahead, forgotten = store._write_ahead, iter([forgets(11, A, A)])
@@ -203,6 +227,7 @@ def test_a_plan_becomes_void(store: Interrupted, monkeypatch: pytest.MonkeyPatch
     def write(*args: Any) -> bool:
         for each in forgotten:
             put(store, each, kinds=JOB_KINDS)
+            assert (under_way(store).state, under_way(store).position) == (OperationState.MOVING, 11)
         return write_ahead(*args)
 
     monkeypatch.setattr(store, "_write_ahead", write)
