@@ -240,7 +240,8 @@ class StagedStore(ClusterStore):
         request = checked_request(request)
         self._check_free()
         self._check_held()
-        if self._most is not None and len(request.images) > MAX_MOVED:  # the stream does not wait for them to be read
+        # The stream does not wait until so many images are read, however few of them move.
+        if self._most is not None and len(request.images) > MAX_MOVED:
             if (known := self._book.same(request)) is not None:
                 return OverrideOutcome(known, (), created=False)
             return self._override_in_bulk(request, at_ms, dry_run=dry_run)

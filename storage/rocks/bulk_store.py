@@ -360,6 +360,11 @@ class BulkStore(StagedStore):
         if not again:
             override = draft.override = replace(override, applied_after=state.position.offset)
             self._keep_new(state, override)
+        if not draft.total:  # so it is one write, as if it had named few images
+            self._book.apply(override, draft.rules)
+            self._commit_override(state, override, Changes(state))
+            self._read_through_bulk(False)
+            return True
         # One history entry says at which number the move was made.
         rows = self._usable().rows("planned", b"", 1)
         moving = Operation(

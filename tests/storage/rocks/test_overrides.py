@@ -188,14 +188,16 @@ def test_an_override_of_many_images_is_planned_beside_the_stream(
     put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB)
     unseen = [ImageId("one"), ImageId("another")]
     said = say(store, OverrideKind.PIN, *unseen, target=A)
-    assert (said.created, said.moves, store.operations(0, 1)[0].total) == (True, (), 0)
+    assert (said.created, said.moves, store.operations(0, 1)) == (True, (), [])  # nothing moves
+    assert store.state().overrides == 1
     assert say(store, OverrideKind.PIN, *unseen, target=A).override == said.override
+    planned = say(store, OverrideKind.SPLIT, B, C, target=A)
+    assert (planned.override.number, len(planned.moves), store.operations(0, 1)[0].total) == (2, 2, 2)
     with pytest.raises(UnavailableError, match="the bulk move 1 is under way"):
-        say(store, OverrideKind.SPLIT, B, C, target=A)
+        say(store, OverrideKind.PIN, ImageId("third"), ImageId("fourth"), target=A)
     while store.settle(1):
         pass
     assert store.operations(0, 1)[0].state is OperationState.DONE
-    assert say(store, OverrideKind.SPLIT, B, C, target=A).override.number == 2
     assert heads(store) == {A: A, B: B, C: B}
     store.close()
     store = open_store(tmp_path)
