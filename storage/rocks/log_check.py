@@ -94,7 +94,7 @@ def _torn_manifest(folder: Path) -> _TornEnd | None:
     if content.damaged_at is None or not content.records:  # without any record RocksDB says what is wrong
         return None
     if not was_never_written(data, content.damaged_at):
-        _refuse_damage_before_a_record(path, data, content, None)
+        _refuse_damage_before_a_record(path, data, content, None, synced_together=True)
     unexplained = _unexplained(path, data, content)
     if unexplained is not None:
         raise unexplained
@@ -113,10 +113,12 @@ def _check_numbers(path: Path, content: LogContent, expected: int | None) -> int
     return expected
 
 
-def _refuse_damage_before_a_record(path: Path, data: bytes, content: LogContent, expected: int | None) -> None:
+def _refuse_damage_before_a_record(
+    path: Path, data: bytes, content: LogContent, expected: int | None, *, synced_together: bool = False
+) -> None:
     if content.damaged_at is None:
         return
-    later = begins_later(data, content.damaged_at, expected)
+    later = begins_later(data, content.damaged_at, expected, synced_together=synced_together)
     if later is not None:
         raise CorruptedError(
             f"{path} is damaged at byte {content.damaged_at}, and intact again from byte {later}: what was written "

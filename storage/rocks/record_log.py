@@ -104,18 +104,19 @@ def read_log(data: bytes) -> LogContent:
             begun, end = None, at
 
 
-def begins_later(data: bytes, damaged_at: int, expected: int | None) -> int | None:
+def begins_later(data: bytes, damaged_at: int, expected: int | None, *, synced_together: bool = False) -> int | None:
     """Where another record begins behind a damaged one; None: nowhere.
 
     Args:
         data: The log.
         damaged_at: The damage. Later fragments of the damaged record do not count.
         expected: The sequence number of the damaged record: a value may hold bytes that look like a record, but not
-            with a number that comes soon after. Whatever follows is a record, also if it is damaged too. None: there
-            are no numbers, several records are written at once, and only an intact one counts.
+            with a number that comes soon after. None: it is not known, or there are no numbers.
+        synced_together: A sync writes several records, so the damaged one may be followed by others that are damaged
+            too, and only an intact one counts. Otherwise whatever follows was written after the damaged one was synced.
     """
     view = memoryview(data)
-    if expected is not None:
+    if not synced_together:
         ended = _stated_end(view, damaged_at)
         if ended is not None and ended < len(data):
             return ended

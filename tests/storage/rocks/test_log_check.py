@@ -155,6 +155,19 @@ def test_a_record_may_begin_with_little_or_nothing_at_the_end_of_a_block(tmp_pat
         cut_torn_ends(tmp_path / "db")
 
 
+def test_the_first_record_of_all_was_acknowledged_if_another_follows(tmp_path: Path) -> None:
+    """A power cut during the second write loses the sector that both share: no record tells which number is next."""
+    log = small_records(tmp_path, 2, more=640)
+    data = log.read_bytes()
+    first, second = (record.end for record in read_log(data).records)
+    assert SECTOR_BYTES < first < 2 * SECTOR_BYTES
+    log.write_bytes(data[:SECTOR_BYTES] + bytes(second - SECTOR_BYTES))
+    damaged = log.read_bytes()
+    with pytest.raises(CorruptedError, match=f"intact again from byte {first}"):
+        cut_torn_ends(tmp_path / "db")
+    assert log.read_bytes() == damaged
+
+
 def test_a_missing_record_is_noticed_by_its_number(tmp_path: Path) -> None:
     log = small_records(tmp_path, 100)
     data = log.read_bytes()
