@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core.errors import BadInputError
@@ -68,10 +69,15 @@ def operation_of(store: ClusterStore, number: int) -> Operation | None:
     return found if found is not None and found.number == number else None
 
 
-def operation_of_override(store: ClusterStore, number: int) -> Operation | None:
-    """The bulk move of the override with this number; None: there is none, or it is planned."""
+def operation_of_override(operations: Callable[[int, int], Sequence[Operation]], number: int) -> Operation | None:
+    """The bulk move of the override with this number; None: there is none, or it is planned.
+
+    Args:
+        operations: Gives the bulk moves with numbers above the first argument, at most as many as the second.
+        number: Of the override. Bulk moves have numbers of their own.
+    """
     after = 0
-    while found := store.operations(after, _PAGE):
+    while found := operations(after, _PAGE):
         after = found[-1].number
         for each in found:
             if each.override == number and each.state is not OperationState.PLANNING:

@@ -14,6 +14,7 @@ from core.first_loads import LoadReport, LoadRequest
 from core.overrides import MAX_FORBIDDEN, ListedOverride, OverrideOutcome, OverrideRequest
 from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, ImageRules, Lookup, Membership, Tombstone, Written
+from storage.bulk.operations import Operation
 from storage.embeddings import EmbeddingsPage
 from storage.forgotten import ErasureCounts, ForgottenImage
 from storage.limits import (
@@ -24,7 +25,7 @@ from storage.limits import (
     MAX_OPERATIONS,
     MAX_OVERRIDES,
 )
-from storage.operation_pages import ListedOperation
+from storage.operation_pages import ListedOperation, operation_of_override
 from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
@@ -320,6 +321,25 @@ class StorageClient(RpcClient):
                 break
             after = found[-1].operation.number
         return found
+
+    def operation(self, number: int) -> ListedOperation | None:
+        """One bulk move by its number; None: there is none.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read.
+        """
+        found = self.operations(number - 1, 1)
+        return found[0] if found and found[0].operation.number == number else None
+
+    def operation_of_override(self, number: int) -> Operation | None:
+        """The bulk move of the override with this number; None: there is none, or it is planned.
+
+        Raises:
+            UnavailableError: The server is down, too slow or cannot read.
+        """
+        return operation_of_override(
+            lambda after, limit: [each.operation for each in self.operations(after, limit)], number
+        )
 
     def pause_operation(self, number: int, *, rests: bool) -> None:
         """A bulk move rests, or goes on. Readers see the whole of it all the same.

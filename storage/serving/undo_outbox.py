@@ -115,7 +115,7 @@ class UndoOutbox:
 
     def _operation(self, number: int) -> Operation | None:
         """The bulk move of an override that is undone."""
-        return operation_of_override(self._store, number) if number else None
+        return operation_of_override(self._store.operations, number) if number else None
 
     def _send_all(self, override: Override, images: Iterator[ImageId]) -> int | None:
         """Sends a request for each image; returns how many these are. None: the loop stops, and not all are sent."""

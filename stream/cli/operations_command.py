@@ -184,18 +184,13 @@ def _all(storage: StorageClient, after: int) -> Iterator[ListedOperation]:
         after = page[-1].operation.number
 
 
-def _found(storage: StorageClient, number: int) -> ListedOperation | None:
-    found = next(iter(storage.operations(number - 1, 1)), None)
-    return found if found is not None and found.operation.number == number else None
-
-
 def _known(storage: StorageClient, number: int) -> ListedOperation:
     """The bulk move with this number.
 
     Raises:
         NotKnownError: There is none.
     """
-    found = _found(storage, number)
+    found = storage.operation(number)
     if found is None:
         raise NotKnownError(f"there is no bulk move {number}: `neardup operations list` has those that there are")
     return found
@@ -222,7 +217,7 @@ def _waited(storage: StorageClient, number: int) -> ListedOperation:
             if operation.state is OperationState.DONE:
                 return found
             time.sleep(WAIT_S)
-            found = _found(storage, number)
+            found = storage.operation(number)
     raise NotKnownError(
         f"the bulk move {number} is planned no more: it was cancelled, or the stream has met it and it has another "
         f"number now\n`neardup operations list` has it then"

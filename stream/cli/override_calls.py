@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["rollback_text", "said", "say", "storage_client", "told"]
 
-_ALL = 10**9
-"""More than there are."""
-
 CALL_S = 30.0
 """The deadline of a call, in seconds."""
 
@@ -122,9 +119,8 @@ def _moving(storage: StorageClient, number: int) -> int | None:
     from storage.bulk.operations import OperationState
 
     with suppress(NeardupError):  # the override is said, whatever comes now
-        under_way = (OperationState.MOVING, OperationState.PAUSED)
-        found = (each.operation for each in storage.operations(0, _ALL))
-        return next((each.number for each in found if each.override == number and each.state in under_way), None)
+        found = storage.operation_of_override(number)
+        return found.number if found is not None and found.state is not OperationState.DONE else None
     return None
 
 

@@ -103,19 +103,24 @@ def _with_oldest(storage: StorageClient, images: Sequence[ImageId]) -> list[Imag
     return [oldest.image_id, *(each for each in images if each != oldest.image_id)]
 
 
-def _wait(storage: StorageClient, number: int) -> None:
-    """Waits until the bulk move of an override is over, if it is one."""
+def _wait(storage: StorageClient, override: int) -> None:
+    """Waits until the bulk move of an override is over, if it is one.
+
+    Raises:
+        UnavailableError: The server is down or too slow, or the bulk move was paused.
+    """
     from storage.bulk.operations import OperationState
 
-    while True:
-        found = next((each.operation for each in storage.operations(number - 1, 1)), None)
-        if found is None or found.number != number or found.state is OperationState.DONE:
-            return
+    found = storage.operation_of_override(override)
+    while found is not None and found.state is not OperationState.DONE:
+        number = found.number
         if found.state is OperationState.PAUSED:
             raise UnavailableError(
                 f"the bulk move {number} rests: `neardup operations resume {number}`, then give this command again"
             )
         time.sleep(_POLL_S)
+        listed = storage.operation(number)
+        found = None if listed is None else listed.operation
 
 
 def _json(outcome: OverrideOutcome) -> dict[str, object]:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from core import overrides
 from core.access import Access, Keys, Right
 from core.errors import UnavailableError
-from core.overrides import OverrideKind
+from core.overrides import OverrideKind, OverrideRequest
 from core.rpc import Listen, RpcServer
 from core.types import Cause, ImageId, Move
 from storage.bulk.operations import OperationState
@@ -117,6 +117,19 @@ def test_the_oldest_image_leads_and_the_rest_is_pinned_to_it(store: RocksStore, 
     assert {each.override.reason for each in store.overrides(0, 10)} == {"another print"}
 
 
+def test_overrides_that_moved_no_images_came_first(store: RocksStore, run: Run) -> None:
+    """So the numbers of the parts are not those of their bulk moves."""
+    for other in ("p", "q"):
+        store.override(OverrideRequest(OverrideKind.FORBID, (ImageId(other),), A), 0)
+    code, out, _ = run("split", *MEMBERS, "--from", "a")
+    assert code == Exit.OK
+    moved = ["override 3: 3 images moved", "override 4: 3 images moved", "override 5: 1 image moved"]
+    assert out.splitlines() == moved
+    assert listed(store)[2:] == SPLIT_IN_PARTS
+    numbers = [(each.number, each.override, each.state) for each in store.operations(0, 10)]
+    assert numbers == [(at, at + 2, OperationState.DONE) for at in (1, 2, 3)]
+
+
 def test_given_again_it_says_what_is_left(store: RocksStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*unused: object) -> None:
         raise UnavailableError("the terminal was closed")
@@ -150,6 +163,7 @@ def test_a_pin_of_many_goes_to_its_target(store: RocksStore, run: Run) -> None:
 
 
 def test_a_move_that_rests_is_not_waited_for(store: RocksStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.override(OverrideRequest(OverrideKind.FORBID, (ImageId("p"),), A), 0)
     monkeypatch.setattr(store, "settle", lambda limit: store.pause(1, rests=True) if store.operations(0, 1) else None)
     code, _, err = run("split", *MEMBERS, "--from", "a")
     assert code == Exit.UNAVAILABLE

@@ -109,7 +109,12 @@ def test_one_move_is_found_by_its_number(store: KnownOperations) -> None:
     assert [listed_operation(store, number) for number in range(1, 5)] == [*LISTED[:2], None, LISTED[2]]
     assert [operation_of(store, number) for number in (0, 3, 5)] == [None] * 3
     store.moves[5] = replace(DONE, number=5, override=3)
-    assert [operation_of_override(store, number) for number in range(1, 5)] == [DONE, MOVING, store.moves.pop(5), None]
+    assert [operation_of_override(store.operations, number) for number in range(1, 5)] == [
+        DONE,
+        MOVING,
+        store.moves.pop(5),
+        None,
+    ]
     assert operation_page(store, 1, 1) == OperationPage((LISTED[1],), more=True)
     assert operation_page(store, 1, 2) == OperationPage(tuple(LISTED[1:]), more=False)
 
