@@ -3,9 +3,9 @@
 It goes three ways, each in an order that needs no memory: the images of storage by id, its tombstones by id, and what
 the index holds by place. `stream.index_differences` says what may be wrong.
 
-The two are asked one after the other, so an image may change between the calls, and either may be behind the other.
-What looks wrong is looked at again, once both have applied what the other had, until it is right or was wrong `LOOKS`
-times.
+It begins once each has applied what the other had. The two are asked one after the other, so an image may change
+between the calls, and either may be behind the other. What looks wrong is looked at again, once both have applied what
+the other had, until it is right or was wrong `LOOKS` times.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PATIENCE = 60
 """How often it waits for the one that is behind, or that is busy."""
 
 MOST_SUSPECTS = 10_000
-"""Then the comparison ends: an index that differs so much is another one."""
+"""Then the comparison ends early: an index that differs so much is another one, or far behind."""
 
 T = TypeVar("T")
 
@@ -106,6 +106,8 @@ class Compared:
     compared: dict[Side, int]
     problems: dict[ImageId, Difference] = field(default_factory=dict)
     """By image; complete in the last report."""
+    cut_short: bool = False
+    """In the last report: it ended early, so the rest of this side was not compared, nor the sides after it."""
 
 
 def compare_with_index(
@@ -155,13 +157,15 @@ class _Comparison:
         self._tombstones = 0
 
     def run(self) -> Iterator[Compared]:
-        last = None
+        self._looks.let_both_catch_up()
+        last, cut_short = None, False
         for last in chain(self._images(), self._deletes(), self._index()):
             yield last
             if len(self._suspects) > MOST_SUSPECTS:
+                cut_short = True
                 break
         assert last is not None  # every side reports
-        yield replace(last, problems=self._problems())
+        yield replace(last, problems=self._problems(), cut_short=cut_short)
 
     def _images(self) -> Iterator[Compared]:
         for page in self._looks.images_of_storage():

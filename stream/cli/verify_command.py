@@ -61,7 +61,8 @@ def verify(
     storage. What changes meanwhile is looked at again. What to do is said below the differences; mostly the index is
     built anew with `neardup index build --from storage`.
 
-    The exit code is 0 if all is sound, 5 if it is not.
+    The exit code is 0 if all is sound, 5 if it is not. It is 4 if index and storage are too far apart to be compared
+    whole, and no difference was found that lasts.
 
     Examples:
 
@@ -96,11 +97,12 @@ def verify(
             with closing(SearchClient(search.address, 10.0, search.max_message_bytes, Caller.SHADOW, reader)) as index:
                 compared = _compared(compare_with_index(storage, index, sample))
     unlike = {} if compared is None else compared.problems
+    cut_short = compared is not None and compared.cut_short
     if as_json:
         show_json(
             {
                 "signal": name,
-                "sound": done.problem_count == 0 and not unlike,
+                "sound": done.problem_count == 0 and not unlike and not cut_short,
                 "images": done.images,
                 "clusters": done.clusters,
                 **({"repaired": max(0, found - done.problem_count)} if repair else {}),
@@ -116,7 +118,13 @@ def verify(
     if done.problem_count:
         raise NotSoundError(f"the store of {name} has {counted(done.problem_count, 'problem')}")
     if unlike:
-        raise NotSoundError(f"the index of {name} differs from the store in {counted(len(unlike), 'image')}")
+        early = ", and the comparison ended early: there may be more" if cut_short else ""
+        raise NotSoundError(f"the index of {name} differs from the store in {counted(len(unlike), 'image')}{early}")
+    if cut_short:
+        raise UnavailableError(
+            f"the comparison with the index of {name} ended early and is incomplete: one of the two was far behind the "
+            "other\ntry again once `neardup status` shows that it has caught up"
+        )
     if not as_json:
         if repair:
             line(f"repaired: {counted(found, 'problem')}")
@@ -169,6 +177,7 @@ def _as_json(compared: Compared) -> dict[str, Any]:
         "compared_with_index": images,
         "deletes_compared_with_index": deletes,
         "index_compared_with_storage": listed,
+        "index_comparison_complete": not compared.cut_short,
         "index_problems": {image_id: each.text for image_id, each in compared.problems.items()},
         "index_remedies": {image_id: each.remedy.name.lower() for image_id, each in compared.problems.items()},
     }

@@ -287,6 +287,23 @@ def test_verify_says_how_the_index_differs_and_what_to_do(run: Run, monkeypatch:
     assert said["sound"] is False
     assert said["index_problems"] == {image_id: each.text for image_id, each in problems.items()}
     assert said["index_remedies"] == {"x": "build", "y": "send", "z": "build"}
+    assert said["index_comparison_complete"] is True
+
+
+def test_verify_says_that_a_comparison_ended_early(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = Compared(Side.IMAGES, 9, 99, {Side.IMAGES: 9, Side.DELETES: 0, Side.INDEX: 0}, cut_short=True)
+    monkeypatch.setattr("stream.index_comparison.compare_with_index", lambda *asked: iter([compared]))
+    code, out, err = run("verify", "--against", "index")
+    assert (code, out) == (Exit.UNAVAILABLE, "")
+    assert "ended early and is incomplete" in " ".join(err.split())
+    code, out, _ = run("verify", "--against", "index", "--json")
+    said = json.loads(out)
+    assert (code, said["sound"], said["index_comparison_complete"]) == (Exit.UNAVAILABLE, False, False)
+    unlike = replace(compared, problems={ImageId("x"): Difference("the index hides it")})
+    monkeypatch.setattr("stream.index_comparison.compare_with_index", lambda *asked: iter([unlike]))
+    code, _, err = run("verify", "--against", "index")
+    assert code == Exit.NOT_SOUND
+    assert "in 1 image, and the comparison ended early" in " ".join(err.split())
 
 
 def test_nobody_there_is_unavailable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

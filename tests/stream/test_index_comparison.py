@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -240,7 +241,7 @@ def test_a_busy_server_is_asked_again(both: Compare, monkeypatch: pytest.MonkeyP
 
 def test_it_waits_for_the_one_that_is_behind(both: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     both.change("i1", version=9)
-    offsets = iter([5, 5, 7, 9, 40])
+    offsets = chain([5, 5, 7, 9], repeat(len(order()) - 1))
     monkeypatch.setattr(both.storage, "describe", lambda: storage_pb.DescribeResponse(offset=next(offsets)))
     assert set(both.run().problems) == {"i1"}
     assert len(both.waits) == 3 + LOOKS - 1
@@ -250,7 +251,45 @@ def test_an_index_of_other_images_ends_the_comparison_early(both: Compare, monke
     monkeypatch.setattr("stream.index_comparison.MOST_SUSPECTS", 3)
     for number in range(10):
         both.change(f"i{number}", version=9)
-    assert len(both.run().problems) == 10
+    found = both.run()
+    assert len(found.problems) == 10
+    assert found.cut_short
+
+
+def test_one_that_was_far_behind_is_compared_whole(both: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was on its way alone would end the comparison early."""
+    monkeypatch.setattr("stream.index_comparison.MOST_SUSPECTS", 3)
+    before, behind = both.content.copy(), [True]
+    for number in range(10):
+        del both.content.image_of[ImageId(f"i{number}")]
+
+    def mend() -> None:
+        both.town.store._content = before
+        behind.clear()
+
+    describe = both.storage.describe
+    monkeypatch.setattr(
+        both.storage, "describe", lambda: storage_pb.DescribeResponse(offset=5) if behind else describe()
+    )
+    both.waits = _Mending(mend)
+    assert both.run() == Compared(Side.INDEX, IMAGES + 3, IMAGES + 3, SIDES)
+
+
+def test_a_comparison_that_ended_early_says_so_if_no_suspect_lasts(
+    both: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.index_comparison.MOST_SUSPECTS", 3)
+    before = both.content.copy()
+    for number in range(10):
+        both.change(f"i{number}", version=9)
+
+    def mend() -> None:
+        both.town.store._content = before
+
+    both.waits = _Mending(mend)
+    found = both.run()
+    assert (found.problems, found.compared[Side.DELETES], found.compared[Side.INDEX]) == ({}, 0, 0)
+    assert found.cut_short
 
 
 class _Mending(list[float]):
