@@ -117,6 +117,7 @@ class StagedStore(ClusterStore):
         """Why records of the order and overrides have to wait; None: they need not."""
         self._writer = threading.RLock()
         self._listeners: list[Callable[[StoreState], None]] = []
+        self._rename_listeners: list[Callable[[int], None]] = []
 
     @abstractmethod
     def _current(self) -> tuple[StoreState, Reader]:
@@ -509,6 +510,9 @@ class StagedStore(ClusterStore):
         (commit or self._commit)(changes)
         for listener in self._listeners:
             listener(changes.state)
+        if changes.renamed:
+            for heard in self._rename_listeners:
+                heard(changes.renamed)
 
     def _up_to_override(self, state: StoreState, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """The decisions up to the position after which the next override that waits was applied first."""
@@ -607,3 +611,8 @@ class StagedStore(ClusterStore):
     def on_apply(self, listener: Callable[[StoreState], None]) -> None:
         """See `ClusterStore.on_apply`."""
         self._listeners = [*self._listeners, listener]
+
+    @final
+    def on_rename(self, listener: Callable[[int], None]) -> None:
+        """See `ClusterStore.on_rename`."""
+        self._rename_listeners = [*self._rename_listeners, listener]

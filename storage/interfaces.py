@@ -520,6 +520,13 @@ class ClusterStore(ABC):
         """
 
     @abstractmethod
+    def on_rename(self, listener: Callable[[int], None]) -> None:
+        """Calls `listener` with how many images got another head because theirs was forgotten, after each such write.
+
+        It is called as that of `on_apply`, and once for a bulk move: when all readers see it.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Closes the store; a second call does nothing."""
 

@@ -94,6 +94,8 @@ class Changes:
     erased: Erased | None = None
     second: int | None = None
     """When the history entries are written, in seconds since the epoch; None: there are none."""
+    renamed: int = 0
+    """Images that get another head because theirs is forgotten, also those whose history is written ahead."""
 
 
 class PlannedMove(NamedTuple):
@@ -184,6 +186,7 @@ class StagedMoves:
         self._join(founded.head, image.image_id, entry.sequence, lambda head: founded)
         self.changes.images[image.image_id] = moved
         self.changes.history.append(entry)
+        self.changes.renamed += 1
 
     def rename_rest(self, old_head: ImageId, founded: ClusterRecord) -> None:
         """Stages that a cluster has its new head and count, and that all of its history is written ahead.
@@ -195,6 +198,7 @@ class StagedMoves:
             self.count(clusters=-1)
         self.changes.clusters[founded.head] = founded
         self.count(history_number=founded.count - 1)
+        self.changes.renamed += founded.count - 1
 
     def pseudonym(self, image_id: ImageId) -> ImageId:
         """The pseudonym of an image that is forgotten. The first one makes the store's key."""

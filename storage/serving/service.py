@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ import grpc
 from core.access import Right
 from core.errors import BadInputError, UnavailableError
 from core.few import one_of_few
-from core.types import Cause, Decision, ImageId
+from core.types import ImageId
 from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
@@ -137,6 +137,7 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         self._told = threading.local()
         """What the write of this thread's last decision left first."""
         store.on_apply(self._applied)
+        store.on_rename(metrics.renamed)
 
     def LookUp(  # noqa: N802 - the name that the proto gives
         self, request: pb.LookUpRequest, context: grpc.ServicerContext
@@ -170,13 +171,12 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             if len(request.decisions) > MAX_DECISIONS:
                 raise BadInputError(f"a write takes at most {MAX_DECISIONS} decisions, not {len(request.decisions)}")
             decisions = [read_decision(message) for message in request.decisions]
-            self._told.first, before = None, self._state.history_number
+            self._told.first = None
             position = self._store.apply(request.log_id, decisions, request.offset, request.revision, request.kinds)
             # An override that was applied right behind the decisions has entries of its own.
             written = self._told.first or self._state
             now_ms = self._now_ms()
             self._metrics.written(decisions, now_ms)
-            self._metrics.renamed(self._renamed(decisions, before))
             self._live_delay.written(decisions, now_ms)
             return pb.ApplyResponse(offset=position.offset, history_number=written.history_number)
 
@@ -378,15 +378,6 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         """Makes it live."""
         with self._metrics.call("FinishLoad"), for_callers():
             return load_message(self._loads.finish(request.manifest_id))
-
-    def _renamed(self, decisions: Sequence[Decision], before: int) -> int:
-        """How many images got another head because decisions forget theirs: no decision says it, but the history."""
-        forgetting = {each.offset for each in decisions if each.forget}
-        if not forgetting:
-            return 0
-        with self._store.snapshot() as view:
-            entries = view.history_from(before)
-            return sum(each.cause is Cause.RENAMED and each.offset in forgetting for each in entries)
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

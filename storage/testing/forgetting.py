@@ -73,8 +73,11 @@ class ForgetContract:
     def test_a_forgotten_head_passes_its_name_to_the_oldest_scored_member(self, store: ClusterStore) -> None:
         unscored = decided(1, B, Move(B, None, B, Cause.UNSCORED))
         adopts = decided(2, C, Move(C, None, A, Cause.MATCHED, 0.9, A), Move(B, B, A, Cause.ADOPTED, 0.8, C))
+        heard: list[int] = []
+        store.on_rename(heard.append)
         put(store, founds(0, A), unscored, adopts, joins(3, D, A), founds(4, E))
         put(store, forgets(5, A, A))
+        assert heard == [3]
         assert store.image(A) is None
         assert store.cluster(A) is None
         cluster = store.cluster(C)

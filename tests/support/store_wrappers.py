@@ -101,6 +101,10 @@ class DelegatingStore(ClusterStore):
         """See `ClusterStore.on_apply`."""
         self.inner.on_apply(listener)
 
+    def on_rename(self, listener: Callable[[int], None]) -> None:
+        """See `ClusterStore.on_rename`."""
+        self.inner.on_rename(listener)
+
     def close(self) -> None:
         """See `ClusterStore.close`."""
         self.inner.close()

@@ -91,8 +91,11 @@ def under_way(store: RocksStore) -> Operation:
 @SAME_KEY
 def test_readers_see_the_whole_forget_from_its_first_step(store: Interrupted, plain: MemoryStore) -> None:
     revision = store.state().revision
+    heard: list[int] = []
     for each in (store, plain):
+        each.on_rename(heard.append)
         put(each, forgets(11, A, A), kinds=JOB_KINDS)
+    assert heard == [8, 8]
     assert store.state() == plain.state()
     assert (store.state().revision, store.position().offset) == (revision, 11)
     while True:
@@ -102,6 +105,7 @@ def test_readers_see_the_whole_forget_from_its_first_step(store: Interrupted, pl
     operation = under_way(store)
     assert (operation.number, operation.override, operation.position) == (1, None, 11)
     assert (operation.state, operation.total, operation.moved) == (OperationState.DONE, 8, 8)
+    assert heard == [8, 8]
     assert store.history(operation.first - 1, 1)[0].cause is Cause.RENAMED
     assert store.state().revision == revision + 1
 
