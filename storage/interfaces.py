@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
-from typing import ClassVar
 
 from core.errors import BadInputError
 from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
@@ -308,9 +307,6 @@ class ClusterStore(ABC):
     folder and an identity (`storage.opening`).
     """
 
-    reads_at_once: ClassVar[bool] = False
-    """Whether `image` takes some microseconds: then the HTTP API calls it on its event loop, not on a thread."""
-
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[StoreView]:
         """The store as of now, until the block ends.
@@ -529,6 +525,17 @@ class ClusterStore(ABC):
     @abstractmethod
     def close(self) -> None:
         """Closes the store; a second call does nothing."""
+
+    def image_at_once(self, image_id: ImageId) -> ImageRecord | None:
+        """The last verdict on an image, if it takes some microseconds. The HTTP API asks for it on its event loop.
+
+        Returns:
+            None: there is none, or to read it may take longer, as by default. Then a thread asks for it.
+
+        Raises:
+            UnavailableError: The store is closed or being reopened.
+        """
+        return None
 
     def look_up(self, ids: Iterable[ImageId], verdicts_of: Collection[ImageId] = ()) -> Lookup:
         """Memberships and clusters of `ids`, all of one moment; see `StoreView.look_up`."""

@@ -71,7 +71,7 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
         """Which cluster an image belongs to, and why. 404: it is unknown, or still waits for its verdict."""
         asked = id_of(image_id)
         # To hand a request over to a thread, and its answer back, takes ten times as long as such a read.
-        found = store.image(asked) if store.reads_at_once else None
+        found = store.image_at_once(asked)
         if found is None:
             found = await run_in_threadpool(_known, store, asked)
         return ImageOut.of(found)

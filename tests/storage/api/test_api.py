@@ -60,8 +60,6 @@ def test_an_image(client: TestClient, store: MemoryStore) -> None:
 class Quick(DelegatingStore):
     """Reads one image at once, and counts the snapshots."""
 
-    reads_at_once = True
-
     def __init__(self, inner: MemoryStore) -> None:
         super().__init__(inner)
         self.snapshots = 0
@@ -70,7 +68,7 @@ class Quick(DelegatingStore):
         self.snapshots += 1
         return super().snapshot()
 
-    def image(self, image_id: ImageId) -> ImageRecord | None:
+    def image_at_once(self, image_id: ImageId) -> ImageRecord | None:
         return self.inner.image(image_id)
 
 

@@ -31,6 +31,25 @@ def test_a_store_that_is_always_written_is_read_from_a_snapshot(
     store.close()
 
 
+def test_a_read_at_once_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes a moment holds the gate while another thread syncs a write; the event loop must go on."""
+    store = RocksStore(tmp_path, options=UNSYNCED)
+    put(store, founds(0, A))
+    assert store.image_at_once(A) == store.image(A) is not None
+    assert store.image_at_once(B) is None
+    with store._gate:
+        assert store.image_at_once(A) is None
+    assert store.image_at_once(A) is not None
+    with monkeypatch.context() as patched:
+        numbers = iter(range(1_000))
+        patched.setattr(Database, "sequence", lambda self: next(numbers))
+        patched.setattr(RocksStore, "snapshot", None)
+        assert store.image_at_once(A) is None
+    store.close()
+    with pytest.raises(UnavailableError):
+        store.image_at_once(A)
+
+
 @pytest.mark.parametrize("first", ["heads", "look_up"])
 def test_damage_is_told_as_ours(tmp_path: Path, first: str) -> None:
     store = RocksStore(tmp_path, options=UNSYNCED)
