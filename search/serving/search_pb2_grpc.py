@@ -219,8 +219,9 @@ class TermSearchServicer(object):
 
     def Load(self, request, context):
         """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
-        A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
-        under way or live. These three need the metadata `token`, or the key of our own parts.
+        A repeated call changes at most the log that follows; after a failed or aborted load it begins again.
+        FAILED_PRECONDITION: another load is under way or live. These three need the metadata `token`, or the key of our own
+        parts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,7 +244,8 @@ class TermSearchServicer(object):
     def AdoptLoad(self, request, context):
         """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
         index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
-        call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
+        call does nothing. Until the server has started again, the load is `ready`. FAILED_PRECONDITION: it is not ready, or
+        another base follows it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -113,8 +113,9 @@ class TermSearchStub:
         search.serving.search_pb2.LoadStatusResponse,
     ]
     """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
-    A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
-    under way or live. These three need the metadata `token`, or the key of our own parts.
+    A repeated call changes at most the log that follows; after a failed or aborted load it begins again.
+    FAILED_PRECONDITION: another load is under way or live. These three need the metadata `token`, or the key of our own
+    parts.
     """
 
     LoadStatus: grpc.UnaryUnaryMultiCallable[
@@ -135,7 +136,8 @@ class TermSearchStub:
     ]
     """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
     index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
-    call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
+    call does nothing. Until the server has started again, the load is `ready`. FAILED_PRECONDITION: it is not ready, or
+    another base follows it.
     """
 
 class TermSearchAsyncStub:
@@ -231,8 +233,9 @@ class TermSearchAsyncStub:
         search.serving.search_pb2.LoadStatusResponse,
     ]
     """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
-    A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
-    under way or live. These three need the metadata `token`, or the key of our own parts.
+    A repeated call changes at most the log that follows; after a failed or aborted load it begins again.
+    FAILED_PRECONDITION: another load is under way or live. These three need the metadata `token`, or the key of our own
+    parts.
     """
 
     LoadStatus: grpc.aio.UnaryUnaryMultiCallable[
@@ -253,7 +256,8 @@ class TermSearchAsyncStub:
     ]
     """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
     index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
-    call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
+    call does nothing. Until the server has started again, the load is `ready`. FAILED_PRECONDITION: it is not ready, or
+    another base follows it.
     """
 
 class TermSearchServicer(metaclass=abc.ABCMeta):
@@ -375,8 +379,9 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[search.serving.search_pb2.LoadStatusResponse, collections.abc.Awaitable[search.serving.search_pb2.LoadStatusResponse]]:
         """Begins the first load: an index of the rows of a snapshot manifest is built in the background, beside the live one.
-        A repeated call does nothing; after a failed or aborted load it begins again. FAILED_PRECONDITION: another load is
-        under way or live. These three need the metadata `token`, or the key of our own parts.
+        A repeated call changes at most the log that follows; after a failed or aborted load it begins again.
+        FAILED_PRECONDITION: another load is under way or live. These three need the metadata `token`, or the key of our own
+        parts.
         """
 
     @abc.abstractmethod
@@ -403,7 +408,8 @@ class TermSearchServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[search.serving.search_pb2.LoadStatusResponse, collections.abc.Awaitable[search.serving.search_pb2.LoadStatusResponse]]:
         """Makes the index of a load that is ready the one that serves; the server ends, to be started on it. What the live
         index has applied is left behind, so it is for callers who know that storage has swapped to the same load. A repeated
-        call does nothing. FAILED_PRECONDITION: it is not ready, or was made before another log.
+        call does nothing. Until the server has started again, the load is `ready`. FAILED_PRECONDITION: it is not ready, or
+        another base follows it.
         """
 
 def add_TermSearchServicer_to_server(servicer: TermSearchServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

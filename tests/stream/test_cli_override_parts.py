@@ -164,7 +164,13 @@ def test_a_pin_of_many_goes_to_its_target(store: RocksStore, run: Run) -> None:
 
 def test_a_move_that_rests_is_not_waited_for(store: RocksStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     store.override(OverrideRequest(OverrideKind.FORBID, (ImageId("p"),), A), 0)
-    monkeypatch.setattr(store, "settle", lambda limit: store.pause(1, rests=True) if store.operations(0, 1) else None)
+
+    def rest(limit: int) -> bool:
+        if [each.state for each in store.operations(0, 1)] == [OperationState.MOVING]:
+            store.pause(1, rests=True)
+        return False
+
+    monkeypatch.setattr(store, "settle", rest)
     code, _, err = run("split", *MEMBERS, "--from", "a")
     assert code == Exit.UNAVAILABLE
     assert "`neardup operations resume 1`, then give this command again" in " ".join(err.split())
