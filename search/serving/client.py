@@ -8,11 +8,11 @@ from typing import Any
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError
 from core.first_loads import LoadReport, LoadRequest
+from core.load_messages import load_of, request_fields
 from core.notifications import RECORD_KINDS
 from core.rpc import CALLER, RpcClient
 from search.serving import search_pb2 as pb
 from search.serving.admission import Caller
-from search.serving.load_messages import load_of, load_request_message
 from search.serving.search_pb2_grpc import TermSearchStub
 
 __all__ = ["SearchClient"]
@@ -187,7 +187,7 @@ class SearchClient(RpcClient):
             DeniedError: The caller has neither the write key nor the token of our own parts.
             UnavailableError: The server is down, too slow or cannot write.
         """
-        return self._loaded(self._stub.Load, load_request_message(request))
+        return self._loaded(self._stub.Load, pb.LoadRequest(**request_fields(request)))
 
     def load_status(self) -> LoadReport | None:
         """How far the first load is; None: none was asked for.

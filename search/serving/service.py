@@ -10,6 +10,8 @@ from types import MappingProxyType
 import grpc
 
 from core.access import Right
+from core.first_loads import LoadReport
+from core.load_messages import load_fields, read_load_request
 from core.log_epochs import check_base
 from core.notifications import RECORD_KINDS
 from core.types import ImageId
@@ -22,7 +24,6 @@ from search.serving.call_guard import CallGuard
 from search.serving.index_admin import IndexAdmin
 from search.serving.known_kinds import check_known
 from search.serving.limits import SearchLimits
-from search.serving.load_messages import load_message, read_load_request
 from search.serving.messages import (
     fill_answer,
     fill_candidates,
@@ -52,6 +53,8 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
 """What each method needs."""
 
 log = logging.getLogger(__name__)
+
+_MAX_LOAD_TEXT_BYTES = 4096
 
 
 class TermSearchService(search_pb2_grpc.TermSearchServicer):
@@ -239,28 +242,32 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
     ) -> pb.LoadStatusResponse:
         """Begins the first load."""
         with self._metrics.call("Load"):
-            return load_message(self._admin.loads.begin(read_load_request(request)))
+            return pb.LoadStatusResponse(
+                **load_fields(self._admin.loads.begin(read_load_request(request, _MAX_LOAD_TEXT_BYTES)))
+            )
 
     def LoadStatus(  # noqa: N802 - the name that the proto gives
         self, request: pb.LoadStatusRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """How far the load is."""
         with self._metrics.call("LoadStatus"):
-            return load_message(self._admin.loads.report)
+            return _load_status(self._admin.loads.report)
 
     def AbortLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.AbortLoadRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """Ends a load that is not live."""
         with self._metrics.call("AbortLoad"):
-            return load_message(self._admin.loads.abort(request.manifest_id))
+            return _load_status(self._admin.loads.abort(request.manifest_id))
 
     def AdoptLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.AdoptLoadRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """Makes the index of a load that is ready the one that serves."""
         with self._metrics.call("AdoptLoad"):
-            return load_message(self._admin.loads.adopt(request.manifest_id, request.log_id, request.base))
+            return pb.LoadStatusResponse(
+                **load_fields(self._admin.loads.adopt(request.manifest_id, request.log_id, request.base))
+            )
 
     @contextmanager
     def _items(self, method: str, items: int, context: grpc.ServicerContext) -> Iterator[Caller]:
@@ -278,3 +285,7 @@ class TermSearchService(search_pb2_grpc.TermSearchServicer):
         except IndexBrokenError:
             self._on_broken()
             raise
+
+
+def _load_status(report: LoadReport | None) -> pb.LoadStatusResponse:
+    return pb.LoadStatusResponse(**load_fields(report))

@@ -11,6 +11,7 @@ import grpc
 from core.access import ANONYMOUS, Credentials
 from core.errors import RefusedError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest
+from core.load_messages import load_of, request_fields
 from core.overrides import MAX_FORBIDDEN, ListedOverride, OverrideOutcome, OverrideRequest
 from core.rpc import RpcClient, translate
 from core.types import Cluster, Decision, ImageId, ImageRules, Lookup, Membership, Tombstone, Written
@@ -30,7 +31,6 @@ from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
 from storage.serving.forgotten_messages import forgotten_of
-from storage.serving.load_messages import load_of, load_request_message
 from storage.serving.messages import decision_message, heads_of, lookup_of, page_of, progress_of, written_of
 from storage.serving.operation_messages import operation_page_of
 from storage.serving.override_messages import outcome_of, override_page_of, override_request_message
@@ -370,7 +370,7 @@ class StorageClient(RpcClient):
             DeniedError: The caller has not the write key.
             UnavailableError: The server is down, too slow or cannot write.
         """
-        return self._loaded(self._stub.Load, load_request_message(request))
+        return self._loaded(self._stub.Load, pb.LoadRequest(**request_fields(request)))
 
     def load_status(self) -> LoadReport | None:
         """How far the first load is; None: none was asked for.

@@ -14,13 +14,14 @@ import grpc
 from core.access import Right
 from core.errors import BadInputError, UnavailableError
 from core.few import one_of_few
+from core.load_messages import load_fields, read_load_request
 from core.types import ImageId
 from storage.arrivals import earliest_arrival
 from storage.embeddings import embedding_pages
 from storage.errors import ContradictionError, StorageError
 from storage.forgotten import erasure_counts, forgotten_images
 from storage.interfaces import ClusterStore
-from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS
+from storage.limits import MAX_DECISIONS, MAX_LOOK_UP, MAX_NAMED, MAX_NAMED_WITH_VECTORS, MAX_TEXT_BYTES
 from storage.operation_pages import operation_page
 from storage.override_pages import override_page
 from storage.records import StoreState
@@ -31,7 +32,6 @@ from storage.serving import storage_pb2_grpc
 from storage.serving.first_loads import FirstLoads
 from storage.serving.forgotten_messages import forgotten_message
 from storage.serving.live_delay import LiveDelay
-from storage.serving.load_messages import load_message, read_load_request
 from storage.serving.messages import (
     describe_message,
     heads_message,
@@ -356,28 +356,28 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     ) -> pb.LoadStatusResponse:
         """Begins the store with a manifest."""
         with self._metrics.call("Load"), for_callers():
-            return load_message(self._loads.load(read_load_request(request)))
+            return pb.LoadStatusResponse(**load_fields(self._loads.load(read_load_request(request, MAX_TEXT_BYTES))))
 
     def LoadStatus(  # noqa: N802 - the name that the proto gives
         self, request: pb.LoadStatusRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """How far that is."""
         with self._metrics.call("LoadStatus"), for_callers():
-            return load_message(self._loads.report())
+            return pb.LoadStatusResponse(**load_fields(self._loads.report()))
 
     def AbortLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.AbortLoadRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """Ends it."""
         with self._metrics.call("AbortLoad"), for_callers():
-            return load_message(self._loads.abort(request.manifest_id))
+            return pb.LoadStatusResponse(**load_fields(self._loads.abort(request.manifest_id)))
 
     def FinishLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.FinishLoadRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """Makes it live."""
         with self._metrics.call("FinishLoad"), for_callers():
-            return load_message(self._loads.finish(request.manifest_id))
+            return pb.LoadStatusResponse(**load_fields(self._loads.finish(request.manifest_id)))
 
     def _applied(self, state: StoreState) -> None:
         self._state = state

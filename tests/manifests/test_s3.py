@@ -31,19 +31,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallS3]:
         yield server
 
 
-def opened(uri: str = "s3://bucket/root", silence_s: float = 20.0) -> S3Folder:
+def opened(uri: str = "s3://bucket/old", silence_s: float = 20.0) -> S3Folder:
     return S3Folder(uri, tries=3, silence_s=silence_s)
 
 
 def fetched(server: SmallS3, spool: Path, silence_s: float = 20.0) -> bytes:
-    server.objects["bucket/root/data/a"] = CONTENT
+    server.objects["bucket/old/data/a"] = CONTENT
     with opened(silence_s=silence_s).fetch(FILE, spool) as path:
         return path.read_bytes()
 
 
 FOR_A_MOMENT = {
     "503 before the file": Fault("HEAD", "busy"),
-    "503 in the middle": Fault("GET", "busy", key="root/data/a"),
+    "503 in the middle": Fault("GET", "busy", key="old/data/a"),
     "a lost connection": Fault("GET", "cut", times=2),
 }
 
@@ -66,8 +66,8 @@ def test_a_silent_connection_is_left(server: SmallS3, tmp_path: Path) -> None:
     [
         (Fault("HEAD", "busy", 99), "cannot be reached .*503.*look at the network"),
         (Fault("GET", "cut", 99), "cannot be reached .*look at the network"),
-        (Fault("GET", "refused", 99), "refuses s3://bucket/root/data/a .*AWS_ACCESS_KEY_ID"),
-        (Fault("HEAD", "refused", 99), "refuses s3://bucket/root/data/a .*AWS_ACCESS_KEY_ID"),
+        (Fault("GET", "refused", 99), "refuses s3://bucket/old/data/a .*AWS_ACCESS_KEY_ID"),
+        (Fault("HEAD", "refused", 99), "refuses s3://bucket/old/data/a .*AWS_ACCESS_KEY_ID"),
     ],
 )
 def test_what_goes_on_failing_is_told(server: SmallS3, tmp_path: Path, fault: Fault, message: str) -> None:
@@ -79,17 +79,17 @@ def test_what_goes_on_failing_is_told(server: SmallS3, tmp_path: Path, fault: Fa
 
 @pytest.mark.parametrize("fault", [Fault("PUT", "busy", 99), Fault("PUT", "cut", 99), Fault("POST", "busy", 99)])
 def test_an_upload_that_fails_leaves_what_was_there(server: SmallS3, fault: Fault) -> None:
-    server.objects["bucket/root/data/a"] = b"before"
+    server.objects["bucket/old/data/a"] = b"before"
     server.faults = [replace(fault)]
-    with pytest.raises(UnavailableError, match="s3://bucket/root/data/a cannot be reached"):
+    with pytest.raises(UnavailableError, match="s3://bucket/old/data/a cannot be reached"):
         put(CONTENT)
-    assert server.objects == {"bucket/root/data/a": b"before"}
+    assert server.objects == {"bucket/old/data/a": b"before"}
 
 
 def test_an_upload_goes_on_after_a_fault(server: SmallS3) -> None:
     server.faults = [Fault("PUT", "busy"), Fault("POST", "cut")]
     put(CONTENT)
-    assert server.objects == {"bucket/root/data/a": CONTENT}
+    assert server.objects == {"bucket/old/data/a": CONTENT}
 
 
 def put(content: bytes) -> None:
@@ -126,8 +126,8 @@ def test_a_spool_without_room_is_told(server: SmallS3, tmp_path: Path, monkeypat
 
 
 def test_drafts_lie_where_they_are_asked_to(server: SmallS3, tmp_path: Path) -> None:
-    with S3Folder("s3://bucket/root", tmp_path).put("data/a") as draft:
+    with S3Folder("s3://bucket/old", tmp_path).put("data/a") as draft:
         draft.write_bytes(b"x")
         assert tmp_path in draft.parents
     assert list(tmp_path.iterdir()) == []
-    assert server.objects == {"bucket/root/data/a": b"x"}
+    assert server.objects == {"bucket/old/data/a": b"x"}

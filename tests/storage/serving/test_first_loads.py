@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import BadInputError, MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
+from core.load_messages import load_fields, load_of, read_load_request, request_fields
 from core.types import ImageId
 from manifests.folder import LocalFolder
 from manifests.manifest import Kind, Manifest
@@ -28,8 +29,8 @@ from storage.memory import MemoryStore
 from storage.rocks.loader import RocksLoadTarget
 from storage.rocks.store import RocksStore
 from storage.serving import first_loads
+from storage.serving import storage_pb2 as pb
 from storage.serving.first_loads import FirstLoads
-from storage.serving.load_messages import load_message, load_of, load_request_message, read_load_request
 from storage.serving.metrics import StorageMetrics
 from storage.testing.decisions import A, B, founds, put
 from tests.support.loadable import (
@@ -474,12 +475,12 @@ def test_it_is_shown_as_metrics(deployed: Deployment) -> None:
 
 def test_messages() -> None:
     request = LoadRequest("s3://old", "a.json", "4f", "log")
-    assert read_load_request(load_request_message(request)) == request
+    assert read_load_request(pb.LoadRequest(**request_fields(request)), 1024) == request
     report = LoadReport(request, LoadState.WAITING, "s3 is away", 3, 10, 2.5, 4, 2, 7, 8)
-    assert load_of(load_message(report)) == report
-    assert not load_message(None).manifest_id
+    assert load_of(pb.LoadStatusResponse(**load_fields(report))) == report
+    assert not pb.LoadStatusResponse(**load_fields(None)).manifest_id
     with pytest.raises(BadInputError, match="manifest_id has 1 to"):
-        read_load_request(load_request_message(LoadRequest("s3://old", "a.json", "", "log")))
+        read_load_request(pb.LoadRequest(**request_fields(LoadRequest("s3://old", "a.json", "", "log"))), 1024)
 
 
 def test_the_folder_that_is_asked_is_that_of_the_request(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
