@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
 
-.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces bench-pipeline bench-storage bench-memory docs clean
+.PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces bench-pipeline bench-storage bench-memory bench-bootstrap docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-traces: setup ## benchmark: processor time of the task manager with no, so
 
 bench-pipeline: setup ## benchmark: the whole service beside its own work in one process, and beside what users write
 	@$(BIN)/python -m benchmarks.pipeline
+
+bench-bootstrap: setup ## benchmark: first loads of up to 5,000,000 images, and live latency beside a delta
+	@$(BIN)/python -m benchmarks.bootstrap
 
 bench-memory: setup ## benchmark: memory of all parts over a million images
 	@$(BIN)/python -m benchmarks.memory

@@ -148,12 +148,11 @@ def _chosen(index: SegmentedIndex, settings: IndexSettings, samples: int, random
 def _compare(segment: Segment, entries: NDArray[np.int64], asked: Sequence[_Asked]) -> None:
     """Gives the entries to the searches that should find them."""
     places, hidden = segment.places[entries], segment.hidden[entries]
-    terms = segment.terms_of(entries)
-    overlaps = np.empty(len(entries), np.uint16)
-    for _, searches in groupby(asked, lambda one: one.place):
-        of_image = list(searches)
-        count_shared(of_image[0].terms, terms, overlaps)
-        for one in of_image:
+    images = [list(searches) for _, searches in groupby(asked, lambda one: one.place)]
+    shared = np.empty((len(images), len(entries)), np.uint16)
+    count_shared(np.stack([searches[0].terms for searches in images]), segment.terms_of(entries), shared)
+    for searches, overlaps in zip(images, shared, strict=True):
+        for one in searches:
             end = int(np.searchsorted(places, one.as_of))
             found = np.flatnonzero(overlaps[:end] >= one.least)
             found = found[(hidden[found] == 0) | (one.as_of < hidden[found])]

@@ -38,6 +38,7 @@ TARGETS = [
     "bench-replay",
     "bench-traces",
     "bench-pipeline",
+    "bench-bootstrap",
     "bench-memory",
     "bench-storage",
     "chaos",
