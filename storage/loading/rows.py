@@ -5,8 +5,8 @@ edges        the same
 history      one entry, with the trigger `manifest` and the row's place as its offset
 history_of   the same
 embeddings   at the row's place
-founding     under the image, the code that its cluster begins with if it is a head; also of rows that a later one
-             takes the place of, since members may have come before that one
+founding     under the image, the code that its cluster begins with, of each row that names itself; also of rows that a
+             later one takes the place of: a new version of a head changes no founding code
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class RowWriter:
             place = first + row
             key, mine = _keys(names, row, "image_id", image_id)
             is_head = head == image_id
-            if is_head or head is None:
+            if is_head:
                 founded = batch.founding_codes[row]
                 founding.append((mine + number_bytes(place), own_codes[row] if founded is None else founded))
             if place in replaced:

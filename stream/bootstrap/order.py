@@ -10,6 +10,9 @@ of the rows, in their order:
 
 So two readings are enough for most data, and no embedding has to be kept meanwhile.
 
+Of an earlier version it matters alone whether the head founded its cluster with it. So such a row keeps its head if
+that is the image itself, and still is.
+
 The head of a cluster is the image that the row names. Or, where rows only name clusters, the oldest member: the one of
 the lowest time of its lowest version (unknown times come last), then of the first row.
 
@@ -95,7 +98,8 @@ _OF_CLUSTERS = {
 _PLAN = """
 CREATE TABLE plan (row INTEGER PRIMARY KEY, layer INTEGER, head TEXT);
 INSERT INTO plan
-SELECT versions.row, versions.layer + images.base, CASE WHEN last THEN head END
+SELECT versions.row, versions.layer + images.base,
+       CASE WHEN last OR (versions.label = images.label AND head = versions.image) THEN head END
 FROM versions CROSS JOIN images ON images.image = versions.image
 ORDER BY versions.row;
 """
@@ -208,7 +212,7 @@ class Order:
         return int(layers)
 
     def layer(self, number: int) -> Iterator[tuple[int, str | None]]:
-        """The rows of a layer in their order, each with the head of its image; None: a later row has the image again.
+        """The rows of a layer in their order, each with its head; None: a later row has the image again.
 
         Raises:
             UnavailableError: The disk cannot be read.

@@ -78,7 +78,7 @@ def run_sequence(
 class Sequenced:
     """The three steps on an order that grows. Search may run ahead of the others."""
 
-    def __init__(self, log_id: str, stack: Stack, batch: int, base: int = 0) -> None:
+    def __init__(self, log_id: str, stack: Stack, batch: int, base: int = 0, epoch: int = 0) -> None:
         """Connects to the servers.
 
         Args:
@@ -86,13 +86,14 @@ class Sequenced:
             stack: The servers.
             batch: Records in a call.
             base: The position of the first record.
+            epoch: The position of the offset 0 of `joined`.
         """
         settings, signal = stack.settings, stack.signal
         search, scorer, storage = (_address(settings, each) for each in (signal.search, signal.scorer, signal.storage))
-        self._search = SearchStep(open_search(search), log_id, _ignore)
+        self._search = SearchStep(open_search(search), log_id, _ignore, base=epoch)
         self._score = ScoreStep(open_scorer(scorer), open_search(search), _ignore)
         clients = open_search(search), open_scorer(scorer), open_storage(storage)
-        self._assign = AssignStep(*clients, LogEpoch(log_id, topic=signal.topic("joined")), _ignore)
+        self._assign = AssignStep(*clients, LogEpoch(log_id, epoch, signal.topic("joined")), _ignore)
         self._batch = batch
         self._base = base
         self._items: list[bytes] = []

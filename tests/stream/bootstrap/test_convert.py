@@ -34,7 +34,7 @@ from manifests.rows import read_rows
 from manifests.value_checks import ValueChecks
 from stream.bootstrap.convert import Conversion, Converted, FaultyRowsError, convert
 from stream.bootstrap.sources import Columns
-from tests.stream.bootstrap.test_order import ROWS, Row, heads_of_clusters, lasts
+from tests.stream.bootstrap.test_order import ROWS, Row, heads_of_clusters, written_head
 
 SEARCH, SCORE = 4, 3
 SIGNAL = Signal("photos", SEARCH, SCORE, terms="T", groups=2, bits_per_group=4, code="C", code_bytes=3)
@@ -95,9 +95,9 @@ def told(batches: Sequence[ClusteredBatch]) -> Told:
 
 
 def expected(rows: Sequence[Row], heads: dict[str, str | None]) -> Told:
-    search, score, last = vectors(len(rows), SEARCH).tolist(), vectors(len(rows), SCORE).tolist(), lasts(rows)
+    search, score = vectors(len(rows), SEARCH).tolist(), vectors(len(rows), SCORE).tolist()
     return [
-        (image, version, time, search[row], score[row], heads[image] if last[image] == row else None)
+        (image, version, time, search[row], score[row], written_head(rows, heads, row))
         for row, (image, version, time, _) in enumerate(rows)
     ]
 
