@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 JOBS ?= 2
-PURE_TESTS := $(addprefix tests/,clustering core fixtures neardup operators scoring search storage)
+PURE_TESTS := $(addprefix tests/,clustering core fixtures manifests neardup operators scoring search storage)
 
 .PHONY: help setup demo up down test test-tools coverage lint format protos soak chaos bench-scorer bench-quality bench-search bench-hashing bench-callers bench-large-calls bench-capacity bench-replay bench-traces bench-pipeline bench-storage bench-memory bench-bootstrap docs clean
 
