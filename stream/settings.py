@@ -11,6 +11,7 @@ addresses. One job, one index, one scorer and one store serve one signal.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ValidationError,
@@ -273,6 +275,16 @@ _SERVER_PORTS: dict[str, Any] = {
 """The default ports of a signal's servers. A second signal must name others."""
 
 
+def _path_or_bucket(value: str) -> str:
+    if "://" in value and not re.match(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$)", value):
+        raise ValueError(f"{value!r} is neither a path nor s3://BUCKET/PREFIX")
+    return value
+
+
+ManifestFolder = Annotated[str, AfterValidator(_path_or_bucket)]
+"""A path, `s3://BUCKET/PREFIX`, or "": none."""
+
+
 class Topics(Section):
     """The names of a signal's topics, after its prefix."""
 
@@ -298,6 +310,8 @@ class Signal(Section):
     """The folder of the model versions: one folder each, and the file `served`, which names the one in use."""
     model_class: str = "tensorflow"
     """Loads and runs the model: the name of an entry point of `neardup.models`, or `package.module:Class`."""
+    manifests: ManifestFolder = ""
+    """A folder, or s3://BUCKET/PREFIX, whose manifests are loaded as they appear; "": none."""
     topic_prefix: str = ""
     """The prefix of each topic's name. Default: `neardup.NAME.`."""
     topics: Topics = Topics()
@@ -439,6 +453,11 @@ class Settings(BaseSettings):
     def path(self, path: Path) -> Path:
         """An absolute path for one that may be relative to the settings file."""
         return path if path.is_absolute() else (self.base / path).absolute()
+
+    def manifests(self, signal: Signal) -> str:
+        """Where manifests of a signal are watched, an absolute path or a URI; "": nowhere."""
+        folder = signal.manifests
+        return folder if not folder or "://" in folder else str(self.path(Path(folder)))
 
     @cached_property
     def data_dir(self) -> Path:
