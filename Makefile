@@ -10,8 +10,8 @@ PURE_TESTS := $(addprefix tests/,clustering core fixtures manifests neardup oper
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## check the machine, create .venv, fetch the Java parts, compile; instant when repeated
-	@deploy/setup.sh
+setup: ## check the machine, create .venv, fetch the Java parts, compile; instant when repeated (S3=1: manifests in S3)
+	@S3=$(S3) deploy/setup.sh
 
 demo: setup ## run everything on the sample, print the result, stop (KEEP=1: leave it running)
 	@$(BIN)/neardup demo $(if $(filter-out 0,$(KEEP)),--keep)

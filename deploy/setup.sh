@@ -3,12 +3,14 @@
 # kernels of the term index. Each step leaves a stamp with the digest of its inputs, and is skipped while that fits.
 #
 #   PYTHON=/path/to/python3.11 deploy/setup.sh     to choose the interpreter
+#   S3=1 deploy/setup.sh                           also fetches Flink's S3 plugin; later runs keep it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 extras="flink,model,store,serve,label,dev"
 venv_stamp=.venv/.made-from
 jars_stamp=jvm/lib/.made-from
+s3_plugin=jvm/lib/plugins/s3
 kernels_stamp=search/index/__pycache__/.made-from
 log=.venv/setup.log
 kernels_log=.venv/kernels.log
@@ -20,6 +22,9 @@ fail() {
 }
 digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 made_from() { [[ -f $1 && $(cat "$1") == "$2" ]]; }
+
+wants_s3() { [[ ${S3:-0} != 0 || -d $s3_plugin ]]; }
+jars_fit() { made_from "$jars_stamp" "$jars_digest" && { ! wants_s3 || [[ -d $s3_plugin ]]; }; }
 
 # --- what the machine must have -------------------------------------------------------------------------------------
 
@@ -113,7 +118,7 @@ fetch_jars() {
     # Fetched beside the old jars and then swapped: a broken fetch leaves the old ones in place.
     local group new=$PWD/jvm/lib.new
     rm -rf "$new"
-    for group in kafka flink; do
+    for group in kafka flink $(! wants_s3 || echo s3); do
         say "      fetching the jars of $group"
         # Maven resets the terminal's colours even when it uses none.
         mvn -B -ntp -q -f jvm/pom.xml -P "$group" "-Dlib=$new" package 2>&1 | sed $'s/\e\\[[0-9;]*m//g; /^$/d' \
@@ -145,7 +150,7 @@ await_kernels() {
 
 venv_digest=$(digest pyproject.toml constraints.txt)
 jars_digest=$(digest jvm/pom.xml)
-if made_from "$venv_stamp" "$venv_digest" && made_from "$jars_stamp" "$jars_digest" && .venv/bin/python -c pass \
+if made_from "$venv_stamp" "$venv_digest" && jars_fit && .venv/bin/python -c pass \
     && has_java && has_openssl; then
     start_kernels
     [[ -z $kernels_job ]] || await_kernels
@@ -164,7 +169,7 @@ else
 fi
 start_kernels # while the Java parts come over the network
 say "[3/4] the Java parts"
-if made_from "$jars_stamp" "$jars_digest"; then
+if jars_fit; then
     say "      are up to date"
 else
     fetch_jars

@@ -15,7 +15,7 @@ from typing import Protocol
 from core.errors import MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
 
-__all__ = ["FirstLoad", "LoadingSearch", "LoadingStorage", "abort", "begin", "follow", "look"]
+__all__ = ["FirstLoad", "LoadingSearch", "LoadingStorage", "abort", "begin", "begin_once", "follow", "look"]
 
 _ENDED = (LoadState.FAILED, LoadState.ABORTED)
 
@@ -132,17 +132,20 @@ def begin(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) 
         MismatchError: Something was applied already, or another load is under way or live.
         UnavailableError: A server does not answer: call again.
     """
-    known = _of(request, storage.load_status())
-    stored = storage.load(request)
-    if stored.state is LoadState.LIVE and _was_built(request, storage, search):
-        return FirstLoad(stored, None)
-    try:
-        indexed = search.load(request)
-    except MismatchError:
-        if known is None or known.state in _ENDED:  # this call began it
-            storage.abort_load(request.manifest_id)
-        raise
-    return FirstLoad(stored, indexed)
+    return _begin(request, storage, search, _of(request, storage.load_status()))
+
+
+def begin_once(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) -> FirstLoad:
+    """Begins a load, or goes on with it. One that has ended stays so.
+
+    Raises:
+        MismatchError: Something was applied already, or another load is under way or live.
+        UnavailableError: A server does not answer: call again.
+    """
+    indexed, stored = _of(request, search.load_status()), _of(request, storage.load_status())
+    if any(each is not None and each.state in (*_ENDED, LoadState.LIVE) for each in (stored, indexed)):
+        return look(request, storage, search)
+    return _begin(request, storage, search, stored)
 
 
 def look(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) -> FirstLoad:
@@ -156,7 +159,7 @@ def look(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch) -
     if stored is None:
         return FirstLoad(None, indexed)
     if indexed is None:
-        if stored.state is LoadState.LIVE and _was_built(request, storage, search):
+        if stored.state in _ENDED or (stored.state is LoadState.LIVE and _was_built(request, storage, search)):
             return FirstLoad(stored, None)
         indexed = search.load(request)
     if stored.state is LoadState.LIVE:
@@ -208,6 +211,20 @@ def abort(manifest_id: str, storage: LoadingStorage, search: LoadingSearch) -> F
         stored = storage.abort_load(manifest_id)
     if indexed in found:
         indexed = search.abort_load(manifest_id)
+    return FirstLoad(stored, indexed)
+
+
+def _begin(request: LoadRequest, storage: LoadingStorage, search: LoadingSearch, known: LoadReport | None) -> FirstLoad:
+    """`known` is what storage says of it before."""
+    stored = storage.load(request)
+    if stored.state is LoadState.LIVE and _was_built(request, storage, search):
+        return FirstLoad(stored, None)
+    try:
+        indexed = search.load(request)
+    except MismatchError:
+        if known is None or known.state in _ENDED:  # this call began it
+            storage.abort_load(request.manifest_id)
+        raise
     return FirstLoad(stored, indexed)
 
 

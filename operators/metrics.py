@@ -24,6 +24,11 @@ search, score, assign, admit, each:
     traced_bytes_total              their bytes
     batch_items, pending_items      items of the last batch; items that are pending
     waiting                         1 while the step waits for a server
+watch, of the files in the folder of manifests:
+    manifests_seen_total            files that were seen
+    manifests_ended_total{end}      of these, those whose work has ended: live, failed, aborted, refused, unreadable
+    manifests_open                  those whose work has not ended
+    manifests_waiting               of these, those that cannot go on at present
 
 Verdicts are counted by the storage server (`storage.serving.metrics`).
 
@@ -49,8 +54,9 @@ from pyflink.metrics import Counter, MetricGroup
 from core.dead_letters import Reason
 from core.traces import TraceReason
 from core.vector_limits import NormBand
+from operators.manifest_watch import End
 
-__all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics"]
+__all__ = ["BatchMetrics", "DecodeMetrics", "FailureKind", "Histogram", "JoinMetrics", "StepMetrics", "WatchMetrics"]
 
 GROUP = "neardup"
 """The group of all our metrics below the operator's."""
@@ -232,3 +238,27 @@ class StepMetrics:
     def unscored(self, reason: Reason) -> None:
         """A record is passed on without a search or a score."""
         self._unscored[reason].inc()
+
+
+class WatchMetrics:
+    """Of the files in the folder of manifests."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        group = _group(context)
+        self._seen = group.counter("manifests_seen_total")
+        self._ended = _labelled(group, "manifests_ended_total", "end", End)
+        self._open = group.distribution("manifests_open")
+        self._waiting = group.distribution("manifests_waiting")
+
+    def seen(self) -> None:
+        """A file was seen."""
+        self._seen.inc()
+
+    def ended(self, end: End) -> None:
+        """The work on a file has ended."""
+        self._ended[end].inc()
+
+    def state(self, known: int, waiting: int) -> None:
+        """How many manifests have not ended, and how many of these cannot go on."""
+        self._open.update(known)
+        self._waiting.update(waiting)

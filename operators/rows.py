@@ -6,6 +6,7 @@
     join --Row(image id bytes, joined record, traceparent)--> topic `joined`
     joined table --Row(0, Row(payload, offset, traceparent))--> keyed by 0, search gets the inner row
     search, score --Row(0, InFlightBatch bytes)--> keyed by 0, score and assign get the bytes
+    files of a folder --Row(0, Row(name, content, problem))--> keyed by 0, watch gets the inner row
     all of them, aside --Row(key bytes, dead letter, traceparent)--> topic `dead-letter`
 
 The sequence has one key, so one order. Rows carry their key beside the value, so that no further operator has to
@@ -24,8 +25,10 @@ from operators.in_flight_pb2 import InFlightBatch
 __all__ = [
     "BYTES_TYPE",
     "EMBEDDING_ROW_TYPE",
+    "FILE_ROW_TYPE",
     "IMAGE_KEY_TYPE",
     "JOINED_ROW_TYPE",
+    "KEYED_FILE_TYPE",
     "KEYED_HALF_TYPE",
     "KEYED_IN_FLIGHT_TYPE",
     "RECORD_TYPE",
@@ -63,6 +66,12 @@ SEQUENCE_KEY_TYPE = Types.INT()
 
 KEYED_IN_FLIGHT_TYPE = Types.ROW([SEQUENCE_KEY_TYPE, BYTES_TYPE])
 """What search and score emit."""
+
+FILE_ROW_TYPE = Types.ROW([Types.STRING(), BYTES_TYPE, Types.STRING()])
+"""A file: its name, its content (none: it cannot be read), and why it cannot be read (none: it can)."""
+
+KEYED_FILE_TYPE = Types.ROW([SEQUENCE_KEY_TYPE, FILE_ROW_TYPE])
+"""What the source of files emits."""
 
 MAX_BATCH_BYTES = 4_194_304
 """Of one row between the steps of the sequence. A few rows are in memory at once."""

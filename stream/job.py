@@ -1,10 +1,11 @@
-"""The job of one signal: three pipelines that meet in Kafka, in the topic `joined`.
+"""The job of one signal: pipelines that meet in Kafka, in the topic `joined`, and one that watches a folder.
 
     embeddings.search ─ decode ─┐
     embeddings.score  ─ decode ─┴ join ─> joined          (parallel; dead letters aside)
     replay ─> admit ─> joined                             (a lane for named images, one for selections)
     joined ─> search ─> score ─> assign                   (one sequence; dead letters go with verdicts to storage)
                  └───────┴─────────┴─> debug              (traces, aside)
+    ROOT/manifests ─> watch                               (asks the servers to load; only with `manifests` set)
 
 No edge connects them, so each restarts alone. Each Python operator starts a chain: two in one chain deadlock in thread
 mode.
@@ -21,6 +22,8 @@ from pyflink.table import StreamTableEnvironment
 from core.access import Right
 from core.replay_requests import LANES, Lane
 from core.vector_limits import VectorLimits
+from manifests.interface import MANIFESTS
+from manifests.manifest import MAX_BYTES, SUFFIX
 from operators.admit import AdmitFunction, ReplayLane
 from operators.assign import AssignFunction
 from operators.decode import DecodeFunction
@@ -31,6 +34,7 @@ from operators.pairing import JoinPolicy, Side
 from operators.replay_credits import LIMITS
 from operators.rows import (
     BYTES_TYPE,
+    FILE_ROW_TYPE,
     IMAGE_KEY_TYPE,
     JOINED_ROW_TYPE,
     KEYED_HALF_TYPE,
@@ -42,7 +46,9 @@ from operators.score import ScoreFunction
 from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
 from operators.tracer import Tracing
+from operators.watch import WatchFunction
 from stream.access import credentials
+from stream.folder_source import folder_stream
 from stream.hashing import vector_limits
 from stream.job_plan import STATE_FORMAT, JobPlan
 from stream.kafka_access import KafkaAccess
@@ -63,6 +69,8 @@ def build_job(env: StreamExecutionEnvironment, settings: Settings, plan: JobPlan
     for lane in LANES:
         _Replaying(tables, settings, plan, lane).build()
     _Sequence(tables, settings, plan).build()
+    if settings.signal(plan.signal)[1].manifests:
+        _Watching(tables, settings, plan).build(env)
 
 
 class _Pipeline:
@@ -218,6 +226,36 @@ class _Sequence(_Pipeline):
     def _uid(self, name: str) -> str:
         # Also of one that began at the same position: stores that were put back lead to the same start again.
         return _uid(f"sequence-{self.plan.submission}-{name}")
+
+
+class _Watching(_Pipeline):
+    """The folder of manifests, whose manifests the servers are asked to load.
+
+    Its uids are those of one submission: each begins with all files of the folder. They are few, and to ask once more
+    for one that is done changes nothing. Names that a snapshot kept would hide files that took the place of others.
+    """
+
+    def build(self, env: StreamExecutionEnvironment) -> None:
+        plan, root = self.plan, self.settings.manifests(self.signal)
+        storage, search = (_address(self.settings, server) for server in (self.signal.storage, self.signal.search))
+        files = folder_stream(
+            env,
+            uid=self._uid("source"),
+            folder=f"{root.rstrip('/')}/{MANIFESTS}",
+            suffix=SUFFIX,
+            most_bytes=MAX_BYTES,
+        )
+        watched = (
+            keyed_by_first(at_once(files), SEQUENCE_KEY_TYPE, FILE_ROW_TYPE)
+            .process(WatchFunction(root, plan.log_id, storage, search), RECORD_TYPE)
+            .start_new_chain()
+            .name("watch")
+            .uid(self._uid("watch"))
+        )
+        watched.set_parallelism(1).set_max_parallelism(1)
+
+    def _uid(self, name: str) -> str:
+        return _uid(f"manifests-{self.plan.submission}-{name}")
 
 
 def _uid(name: str) -> str:

@@ -11,6 +11,7 @@ addresses. One job, one index, one scorer and one store serve one signal.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,19 +19,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    BaseModel,
+    AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import SettingsError
-from core.notifications import LARGEST_RECORD_BYTES, EmbeddingSpec
+from core.notifications import EmbeddingSpec
 from core.trace_policy import TracePolicy
 from operators.batcher import BatchPolicy
 from search.ranking import DEFAULT_RANKING, MAX_DEPTH, Order, Ranking
@@ -38,7 +38,9 @@ from search.serving.admission import AdmissionPolicy
 from search.tuning.drift import ChosenDensity
 from stream.access_settings import AccessSettings, TlsSettings
 from stream.kafka_access import KafkaAccess, KafkaSecurity
+from stream.kafka_settings import KafkaSettings
 from stream.renamed_settings import renamed
+from stream.setting_types import MIN_PARTITION_BYTES, Milliseconds, Port, Seconds, Section
 
 __all__ = [
     "ApiSettings",
@@ -46,7 +48,6 @@ __all__ = [
     "CodeBits",
     "FlinkSettings",
     "JoinSettings",
-    "KafkaSettings",
     "SearchSettings",
     "ServerSettings",
     "Settings",
@@ -66,13 +67,7 @@ SETTINGS_FILE_VARIABLE = "NEARDUP_SETTINGS"
 DEFAULT_SETTINGS_FILE = "neardup.toml"
 """The settings file that is read when the variable is not set."""
 
-_MIN_PARTITION_BYTES = 32 << 20
-"""The smallest size limit of a partition: two segments of the smallest kind."""
-
-Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-Seconds = Annotated[float, Field(gt=0)]
-Milliseconds = Annotated[int, Field(gt=0)]
 
 
 def _with_its_key(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -88,87 +83,11 @@ Part = Annotated[_Policy, WrapValidator(_with_its_key)]
 """A settings section that is the dataclass of the part itself."""
 
 
-class _Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 JavaCompiler = Literal["full", "quick"]
 """Whether Java's optimising compiler is used."""
 
 
-def _split_servers(value: Any) -> Any:
-    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
-
-
-Server = Annotated[str, Field(pattern=r"^[^\s,]+:\d+$")]
-Servers = Annotated[tuple[Server, ...], NoDecode, BeforeValidator(_split_servers)]
-"""HOST:PORT each; a text with commas in the environment."""
-
-
-class KafkaSettings(_Section):
-    """The brokers, how clients reach them, and how the topics are made."""
-
-    bootstrap: Servers = ()
-    """Brokers that someone else runs, such as a managed Kafka. Empty: `neardup up` runs a broker of its own."""
-    client: KafkaSecurity = KafkaSecurity()
-    """TLS and SASL of every client; our own broker has neither."""
-    host: str = "127.0.0.1"
-    """The host that clients of our own broker use."""
-    bind_host: str = "127.0.0.1"
-    """The address that it listens on. The default is loopback alone."""
-    port: Port = 19092
-    controller_port: Port = 19093
-    partitions: Annotated[int, Field(ge=1, le=1024)] = 2
-    """Partitions of the embedding topics; `joined` always has one."""
-    replication: Annotated[int, Field(ge=1, le=9)] = 1
-    """Copies of each record. Above 1 a record needs two of them before it is acknowledged."""
-    flush: bool = True
-    """Whether the brokers take `flush.*` of topics. Managed ones may not: then replication must be at least 3."""
-    flush_ms: Milliseconds = 1000
-    """The notifications of so long may be lost with a power cut, where replication is below 3."""
-    embeddings_retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
-    """How long the embedding topics keep notifications. A job that is down for longer loses some."""
-    embeddings_max_bytes: Annotated[int, Field(ge=0)] = 0
-    """The size of both embedding topics together, each copy counted by itself; 0: no limit."""
-    max_message_bytes: Annotated[int, Field(ge=LARGEST_RECORD_BYTES)] = 4_194_304
-    """The largest record of a topic."""
-
-    @model_validator(mode="after")
-    def _own_broker_is_plain(self) -> KafkaSettings:
-        if self.own_broker and self.client != KafkaSecurity():
-            raise ValueError("our own broker has no TLS and no SASL: `client` needs brokers in `bootstrap`")
-        return self
-
-    @model_validator(mode="after")
-    def _records_survive_a_power_cut(self) -> KafkaSettings:
-        if not self.flush and self.replication < 3:
-            raise ValueError(
-                f"flush = false needs replication of at least 3, is {self.replication}: records that are not flushed "
-                "are lost with the power of the brokers that hold them"
-            )
-        if self.own_broker and self.replication != 1:
-            raise ValueError(f"replication is {self.replication}: our own broker is one, more copies need `bootstrap`")
-        if self.embeddings_max_bytes and self.embeddings_max_bytes < 2 * self.partitions * _MIN_PARTITION_BYTES:
-            raise ValueError(
-                f"embeddings_max_bytes is {self.embeddings_max_bytes}: {2 * self.partitions} partitions need "
-                f"{2 * self.partitions * _MIN_PARTITION_BYTES} at least"
-            )
-        return self
-
-    @property
-    def own_broker(self) -> bool:
-        """Whether the broker is a part of this deployment."""
-        return not self.bootstrap
-
-    @property
-    def servers(self) -> str:
-        """Host and port of each broker that clients ask first, with commas between them."""
-        return ",".join(self.bootstrap) or f"{self.host}:{self.port}"
-
-
-class FlinkSettings(_Section):
+class FlinkSettings(Section):
     """The Flink cluster."""
 
     host: str = "127.0.0.1"
@@ -200,7 +119,7 @@ class FlinkSettings(_Section):
         return self
 
 
-class JoinSettings(_Section):
+class JoinSettings(Section):
     """How long a half waits for the other half of its image."""
 
     timeout_s: Seconds = 3600.0
@@ -239,13 +158,13 @@ class TraceSettings(TracePolicy):
     def __post_init__(self) -> None:
         """Checks the policy too."""
         TracePolicy.__post_init__(self)
-        if self.topic_max_bytes and self.topic_max_bytes < _MIN_PARTITION_BYTES:
+        if self.topic_max_bytes and self.topic_max_bytes < MIN_PARTITION_BYTES:
             raise SettingsError(
-                f"topic_max_bytes must be 0 or at least {_MIN_PARTITION_BYTES}, is {self.topic_max_bytes}"
+                f"topic_max_bytes must be 0 or at least {MIN_PARTITION_BYTES}, is {self.topic_max_bytes}"
             )
 
 
-class Terms(_Section):
+class Terms(Section):
     """How a search embedding becomes terms, and which candidates an image gets."""
 
     seed: int = 20_240_501
@@ -281,7 +200,7 @@ class Terms(_Section):
         return Ranking(self.candidates, self.depth, self.order, self.min_overlap)
 
 
-class CodeBits(_Section):
+class CodeBits(Section):
     """How a score embedding becomes the code that the classifier compares."""
 
     seed: int = 20_240_502
@@ -293,7 +212,7 @@ class CodeBits(_Section):
     """An .npz with a fitted projection, whose values follow the bits in each code; "" or none: codes are bits alone."""
 
 
-class TermIndexSettings(_Section):
+class TermIndexSettings(Section):
     """How the term index writes, searches and merges."""
 
     sync: bool = True
@@ -307,7 +226,7 @@ class TermIndexSettings(_Section):
     """The most rows of a manifest that a first load takes in a second; 0: as many as it can."""
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """One gRPC server and its metrics page."""
 
     host: str = "127.0.0.1"
@@ -339,7 +258,7 @@ class StorageSettings(ServerSettings):
     """The most rows of a manifest that a first load writes in a second; 0: as many as it can."""
 
 
-class ApiSettings(_Section):
+class ApiSettings(Section):
     """The HTTP API, a part of the storage server."""
 
     host: str = "127.0.0.1"
@@ -356,7 +275,17 @@ _SERVER_PORTS: dict[str, Any] = {
 """The default ports of a signal's servers. A second signal must name others."""
 
 
-class Topics(_Section):
+def _path_or_bucket(value: str) -> str:
+    if "://" in value and not re.match(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$)", value):
+        raise ValueError(f"{value!r} is neither a path nor s3://BUCKET/PREFIX")
+    return value
+
+
+ManifestFolder = Annotated[str, AfterValidator(_path_or_bucket)]
+"""A path, `s3://BUCKET/PREFIX`, or "": none."""
+
+
+class Topics(Section):
     """The names of a signal's topics, after its prefix."""
 
     search: str = "embeddings.search"
@@ -368,7 +297,7 @@ class Topics(_Section):
     debug: str = "debug"
 
 
-class Signal(_Section):
+class Signal(Section):
     """One kind of thing to be de-duplicated. A signal is settings, not code."""
 
     search_embedding: Part[EmbeddingSpec]
@@ -381,6 +310,8 @@ class Signal(_Section):
     """The folder of the model versions: one folder each, and the file `served`, which names the one in use."""
     model_class: str = "tensorflow"
     """Loads and runs the model: the name of an entry point of `neardup.models`, or `package.module:Class`."""
+    manifests: ManifestFolder = ""
+    """A folder, or s3://BUCKET/PREFIX, whose manifests are loaded as they appear; "": none."""
     topic_prefix: str = ""
     """The prefix of each topic's name. Default: `neardup.NAME.`."""
     topics: Topics = Topics()
@@ -522,6 +453,11 @@ class Settings(BaseSettings):
     def path(self, path: Path) -> Path:
         """An absolute path for one that may be relative to the settings file."""
         return path if path.is_absolute() else (self.base / path).absolute()
+
+    def manifests(self, signal: Signal) -> str:
+        """Where manifests of a signal are watched, an absolute path or a URI; "": nowhere."""
+        folder = signal.manifests
+        return folder if not folder or "://" in folder else str(self.path(Path(folder)))
 
     @cached_property
     def data_dir(self) -> Path:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.replay_requests import LANES
-from stream.settings import KafkaSettings, Signal
+from stream.kafka_settings import KafkaSettings
+from stream.settings import Signal
 
 __all__ = ["MEND", "TopicPlan", "TopicState", "changes", "problems", "topic_plans"]
 

@@ -31,7 +31,7 @@ ARROWS = {
     "scoring": ("scoring", "core", "search.hashing"),
     "clustering": ("clustering", "core"),
     "storage": ("storage", "core", "manifests"),
-    "operators": ("operators", "core", "clustering", *CLIENTS),
+    "operators": ("operators", "core", "clustering", "manifests", *CLIENTS),
     "training": ("training", "core", "search.hashing", "search.ranking", "scoring", "clustering"),
     "stream": (
         *("stream", "core", "manifests", "neardup", "search", "scoring", "clustering", "storage", "operators"),
@@ -75,6 +75,8 @@ EDGES = (
 
 PURE_OPERATORS = (
     "operators.batcher",
+    "operators.first_load",
+    "operators.manifest_watch",
     "operators.pairing",
     "operators.pairing_codec",
     "operators.replay_credits",

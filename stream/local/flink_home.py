@@ -3,7 +3,7 @@
     flink/lib          links: the wheel's jars, flink-python, the Kafka connector, zstd, our own. The system class
                        loader loads them.
                        So a second job, or a restart after all slots were released, finds the Python bridge loaded.
-    flink/plugins      links: the Prometheus reporter
+    flink/plugins      links: the Prometheus reporter, and the S3 file system if manifests lie in S3
     flink/classes      our own Java classes and their jar (`stream.local.java_classes`)
     flink/conf         config.yaml and the log4j files, rendered from settings at every start; the argument files,
                        rendered when what they are made from has changed
@@ -33,6 +33,7 @@ from stream.local.flink_launch import ROLES, Role, argument_file, write_argument
 from stream.local.java import compiler_options, crash_options, jar_folder, java_executable
 from stream.local.java_classes import JAR, build_jar
 from stream.local.metrics_host import provider_options
+from stream.local.s3_plugin import s3_options, s3_plugin
 from stream.log_lines import log4j_pattern
 from stream.settings import Settings
 
@@ -188,6 +189,7 @@ def flink_config(settings: Settings, java_options: str) -> dict[str, str | int |
         # Else histogram bounds such as le="0.25" become 0_25.
         "metrics.reporter.prom.filterLabelValueCharacters": False,
     }
+    config.update(s3_options(settings, os.environ))
     if flink.host in _LOOPBACK:
         # Else a task manager finds its own address, as it may run on another host.
         config["taskmanager.host"] = flink.host
@@ -209,7 +211,7 @@ def prepare_flink(settings: Settings) -> None:
     libraries = _libraries(wheel)
     libraries[JAR] = build_jar(folder / "classes", libraries.values())
     link_tree(folder / "lib", libraries)
-    link_tree(folder / "plugins", _plugins(wheel))
+    link_tree(folder / "plugins", _plugins(wheel, settings))
     for name in ("conf", "log", "pid", "checkpoints", "savepoints"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for role in ROLES:
@@ -267,9 +269,9 @@ def _libraries(wheel: Path) -> dict[str, Path]:
     return names
 
 
-def _plugins(wheel: Path) -> dict[str, Path]:
-    folder = wheel / "plugins" / "metrics-prometheus"
-    return {f"{folder.name}/{jar.name}": jar for jar in folder.glob("*.jar")}
+def _plugins(wheel: Path, settings: Settings) -> dict[str, Path]:
+    reporter = (wheel / "plugins" / "metrics-prometheus").glob("*.jar")
+    return {f"{jar.parent.name}/{jar.name}": jar for jar in (*reporter, *s3_plugin(settings))}
 
 
 def _java_options(config: Path) -> str:

@@ -30,7 +30,7 @@ def java_executable() -> str:
 
 
 def jar_folder(name: str) -> Path:
-    """The folder of one group of fetched jars, `kafka` or `flink`.
+    """The folder of one group of fetched jars: `kafka`, `flink` or `plugins/s3`.
 
     Raises:
         MissingPieceError: The jars were not fetched.

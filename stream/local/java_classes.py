@@ -2,6 +2,8 @@
 
     BoundHttpServers.java   keeps the metrics pages on one address (`stream.local.metrics_host`)
     RecordBatches.java      hands records of a source on in batches (`operators.record_batches`)
+    FolderFiles.java        lists the files of a folder that may be away (`stream.folder_source`)
+    WholeFiles.java         reads them, and fails for none
 
 They are compiled where they run, by the compiler that Flink brings for the code that it generates. So a Java runtime
 suffices, without a development kit.
@@ -25,6 +27,7 @@ JAR = "neardup.jar"
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.java"))
 _COMPILER = "org.codehaus.commons.compiler.samples.CompilerDemo"
+_AGAINST = ("flink-dist-", "flink-connector-files-")
 _TIMEOUT_S = 60.0
 
 
@@ -53,7 +56,7 @@ def build_jar(folder: Path, libraries: Iterable[Path]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     made_from.unlink(missing_ok=True)
     names = ", ".join(source.name for source in _SOURCES)
-    against = ":".join(str(path) for path in jars if path.name.startswith("flink-dist-"))
+    against = ":".join(str(path) for path in jars if path.name.startswith(_AGAINST))
     options = ("-XX:TieredStopAtLevel=1", "-cp", str(compiler), _COMPILER, "-d", str(folder), "-classpath", against)
     command = (java_executable(), *options, *map(str, _SOURCES))
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)

@@ -38,6 +38,7 @@ def resolved_toml(settings: Settings) -> str:
     values["kafka"]["client"] = asdict(settings.kafka_security)
     for name, signal in settings.signals.items():
         values["signals"][name]["model"] = str(settings.path(signal.model))
+        values["signals"][name]["manifests"] = settings.manifests(signal)
         if signal.centres is not None:
             values["signals"][name]["centres"] = str(settings.path(signal.centres))
         projection = signal.code.projection

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from core.access import Right
 from core.first_loads import LoadState
-from manifests.image_files import ImageRow
 from stream.bootstrap.loading import Servers, load_request, until_live
 from stream.cli.exits import Exit
-from stream.cli.main import main
 from stream.local.resolved import resolved_toml
-from tests.support.stack import PHOTOS, SAMPLE, Stack, eventually, running, sample_rows, stack_settings
+from tests.support.old_images import OLD, PACED, Run, expected_heads, export, old_id, rows_done, runner
+from tests.support.stack import Stack, eventually, running, sample_rows, stack_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-OLD, ROWS_PER_S = 400, 40.0
-"""How many images are loaded, and how fast, so that there is time to kill what loads them."""
-
-Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running deployment to which nothing was applied."""
-    pace = {"load_rows_per_s": ROWS_PER_S}
-    photos = {**PHOTOS, "index": pace, "storage": pace}
-    with running(stack_settings(tmp_path_factory.mktemp("empty"), {"photos": photos})) as stack:
+    with running(stack_settings(tmp_path_factory.mktemp("empty"), {"photos": PACED})) as stack:
         yield stack
 
 
@@ -45,22 +35,14 @@ def run(empty: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     file = tmp_path / "neardup.toml"
     file.write_text(resolved_toml(empty.settings), encoding="utf-8")
     monkeypatch.setenv("NEARDUP_SETTINGS", str(file))
-
-    def run(*words: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = main(words)
-        said = capsys.readouterr()
-        return code, said.out if code == 0 else said.err
-
-    return run
+    return runner(capsys.readouterr)
 
 
 def test_a_service_begins_with_old_images(empty: Stack, run: Run, tmp_path: Path) -> None:
-    export, folder = tmp_path / "export.parquet", str(tmp_path / "old")
-    old = pq.read_table(SAMPLE, columns=["image_id", "group_id", "search", "score"]).slice(0, OLD)
-    pq.write_table(old, export)
+    file, folder = tmp_path / "export.parquet", str(tmp_path / "old")
+    old = export(file)
     named = ("--to", folder, "--name", "first", "--cluster", "group_id")
-    code, said = run("bootstrap", "convert", str(export), *named, "--json")
+    code, said = run("bootstrap", "convert", str(file), *named, "--json")
     assert (code, json.loads(said)["rows"]) == (0, OLD)
     code, said = run("bootstrap", "check", folder, "first", "--json")
     checked = json.loads(said)
@@ -105,9 +87,9 @@ def test_a_service_begins_with_old_images(empty: Stack, run: Run, tmp_path: Path
 
 
 def test_a_service_that_has_begun_takes_no_first_load(empty: Stack, run: Run, tmp_path: Path) -> None:
-    export, folder = tmp_path / "export.parquet", str(tmp_path / "other")
-    pq.write_table(pq.read_table(SAMPLE).slice(OLD, 10), export)
-    assert run("bootstrap", "convert", str(export), "--to", folder, "--name", "a", "--cluster", "group_id")[0] == 0
+    file, folder = tmp_path / "export.parquet", str(tmp_path / "other")
+    export(file, 10, skip=OLD)
+    assert run("bootstrap", "convert", str(file), "--to", folder, "--name", "a", "--cluster", "group_id")[0] == 0
     code, said = run("bootstrap", "load", folder, "a")
     assert code == Exit.MISMATCH
     assert "the store began with" in said
@@ -122,23 +104,3 @@ def load(stack: Stack, folder: str) -> tuple[int, int]:
     assert found.state is LoadState.LIVE
     assert found.storage is not None
     return found.storage.images, found.storage.clusters
-
-
-def rows_done(stack: Stack) -> int:
-    """How many rows both servers have."""
-    with closing(Servers(stack.settings, None, Right.READ)) as both:
-        return min(each.rows_done if each else 0 for each in (both.storage.load_status(), both.search.load_status()))
-
-
-def expected_heads(rows: pa.Table) -> dict[str, str]:
-    """The head of each image: the first row of its group."""
-    first: dict[str, str] = {}
-    return {
-        image: first.setdefault(group, image)
-        for image, group in zip(rows["image_id"].to_pylist(), rows["group_id"].to_pylist(), strict=True)
-    }
-
-
-def old_id(row: ImageRow) -> str:
-    """Of which old image this is a copy."""
-    return row.image_id.removeprefix("again-")

@@ -339,6 +339,15 @@ def test_images_say_what_they_are(root: Path) -> None:
     assert set(project["license-files"]) <= set(copied.split())
 
 
+def test_the_java_parts_of_the_image_are_all_that_are_pinned(root: Path) -> None:
+    profiles = set(re.findall(r"<id>(\w+)</id>", (root / "jvm" / "pom.xml").read_text(encoding="utf-8")))
+    fetched = " ".join(_stages(root)["jars"])
+    assert set(re.findall(r"-P (\w+) package", fetched)) == profiles
+    # The plugin for S3 is fetched if it is asked for.
+    assert "ARG S3=0" in fetched
+    assert re.search(r'if \[ "\$S3" != 0 \]; then mvn [^;]*-P s3 package; fi', fetched)
+
+
 def test_images_are_pinned(services: Services, root: Path) -> None:
     images = [service["image"] for service in services.values()]
     images += [line.split()[1] for line in _dockerfile(root) if line.startswith("FROM ")]

@@ -134,7 +134,7 @@ def test_alerts_use_metrics_that_exist(rules: list[dict[str, Any]], root: Path) 
     for metric in metrics:
         if metric.startswith(OPERATOR):
             # The name of a label precedes the name of its counter.
-            name = re.sub(r"^(reason|kind|cause|band)_", "", metric.removeprefix(OPERATOR))
+            name = re.sub(r"^(reason|kind|cause|band|end)_", "", metric.removeprefix(OPERATOR))
             assert f'"{name}"' in operators, metric
         else:
             # A histogram has several series; some parts write the prefix of all their metrics once.

@@ -50,6 +50,22 @@ TOOLS = (
     *("sed", "sha256sum", "tee", "awk", "tail"),
 )
 
+FETCH = """#!/bin/bash
+while (($#)); do
+    case $1 in
+        -P) profile=$2; shift ;;
+        -Dlib=*) lib=${1#-Dlib=} ;;
+    esac
+    shift
+done
+folder=$lib/$profile
+[[ $profile != s3 ]] || folder=$lib/plugins/s3
+mkdir -p "$folder"
+echo >"$folder/$profile.jar"
+echo "$profile" >>fetched
+"""
+"""A Maven that notes which profile it fetches."""
+
 
 @pytest.fixture
 def checkout(root: Path, tmp_path: Path) -> Path:
@@ -160,7 +176,7 @@ def _digest(checkout: Path, *names: str) -> str:
 
 
 @pytest.fixture
-def run(made: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
+def run(made: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the script on a machine with Java and openssl, and without Maven."""
     java = made / "java"
     java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n")
@@ -169,12 +185,34 @@ def run(made: Path) -> Callable[[], subprocess.CompletedProcess[str]]:
     (made / "tools" / "java").symlink_to(java)
     (made / "tools" / "openssl").symlink_to(java)
 
-    def run() -> subprocess.CompletedProcess[str]:
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        told = environment | more
         return subprocess.run(
-            ("bash", "deploy/setup.sh"), cwd=made, env=environment, capture_output=True, text=True, check=False
+            ("bash", "deploy/setup.sh"), cwd=made, env=told, capture_output=True, text=True, check=False
         )
 
     return run
+
+
+def test_the_plugin_for_s3_is_fetched_when_asked_for_and_kept(
+    made: Path, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (made / "tools" / "mvn").write_text(FETCH)
+    (made / "tools" / "mvn").chmod(0o755)
+    for tool in ("mv", "rm"):
+        (made / "tools" / tool).symlink_to(shutil.which(tool) or tool)
+    fetched = made / "fetched"
+    assert run(S3="").returncode == run(S3="0").returncode == 0
+    assert not fetched.exists()
+    asked = run(S3="1")
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert fetched.read_text().split() == ["kafka", "flink", "s3"]
+    assert (made / "jvm" / "lib" / "plugins" / "s3" / "s3.jar").exists()
+    assert run(S3="1").stdout == run().stdout == ""
+    with (made / "jvm" / "pom.xml").open("a") as pom:
+        pom.write("<!-- another version -->\n")
+    assert run().returncode == 0
+    assert fetched.read_text().split() == ["kafka", "flink", "s3"] * 2
 
 
 def test_a_checkout_that_is_set_up_is_left_alone(

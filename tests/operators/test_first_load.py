@@ -9,106 +9,15 @@ from dataclasses import replace
 import pytest
 
 from core.errors import MismatchError, UnavailableError
-from core.first_loads import LoadReport, LoadRequest, LoadState
+from core.first_loads import LoadRequest, LoadState
 from core.types import LogPosition
 from operators.first_load import FirstLoad, abort, begin, follow, look
+from tests.support.loading_server import ROWS
+from tests.support.loading_server import LoadingServer as Server
 
 REQUEST = LoadRequest("folder", "one.json", "id-1", "topic")
 OTHER = replace(REQUEST, manifest_id="id-2")
-ROWS = 30
 ACTIVE = (LoadState.LOADING, LoadState.WAITING, LoadState.READY)
-
-
-class Server:
-    """A server that loads ten rows at each look, as both real ones do: one load at a time, calls may be repeated."""
-
-    def __init__(self, dice: random.Random | None = None) -> None:
-        self.report: LoadReport | None = None
-        self.applied = False
-        self.fails_at = ROWS + 1
-        self.why = ""
-        self.adopted: tuple[str, int] | None = None
-        self.follows: LogPosition | None = None
-        self.starting = 0
-        """How often it is asked before it has started again on what it adopted."""
-        self._dice = dice
-
-    def _answer(self) -> None:
-        if self._dice is not None and self._dice.random() < 0.2:
-            raise UnavailableError("down")
-
-    def _known(self, manifest_id: str) -> LoadReport:
-        if self.report is None or self.report.request.manifest_id != manifest_id:
-            raise MismatchError("no such load")
-        return self.report
-
-    def load(self, request: LoadRequest) -> LoadReport:
-        self._answer()
-        report = self.report
-        if self.applied:
-            raise MismatchError("something was applied")
-        if report is not None and (report.state in ACTIVE or report.state is LoadState.LIVE):
-            if report.request.manifest_id != request.manifest_id:
-                raise MismatchError("another load")
-            self.report = report = replace(report, request=request)
-            return report
-        self.report = LoadReport(request, LoadState.LOADING, rows_total=ROWS)
-        return self.report
-
-    def load_status(self) -> LoadReport | None:
-        self._answer()
-        self.starting -= 1
-        if self.starting == 0:
-            self.finish_load(self._loaded().request.manifest_id)
-        report = self.report
-        if report is not None and report.state is LoadState.LOADING:
-            rows = report.rows_done + 10
-            state = LoadState.READY if rows >= ROWS else LoadState.LOADING
-            if rows >= self.fails_at:
-                self.report = replace(report, rows_done=rows, state=LoadState.FAILED, detail=self.why)
-            else:
-                self.report = replace(report, rows_done=rows, state=state)
-        return self.report
-
-    def abort_load(self, manifest_id: str) -> LoadReport:
-        self._answer()
-        report = self._known(manifest_id)
-        if report.state is LoadState.LIVE:
-            raise MismatchError("it is live")
-        if report.state in ACTIVE:
-            self.report = report = replace(report, state=LoadState.ABORTED)
-        return report
-
-    def finish_load(self, manifest_id: str) -> LoadReport:
-        self._answer()
-        report = self._known(manifest_id)
-        if report.state not in (LoadState.READY, LoadState.LIVE):
-            raise MismatchError("it is not ready")
-        self.report = replace(report, state=LoadState.LIVE)
-        return self.report
-
-    def adopt_load(self, manifest_id: str, log_id: str, base: int) -> LoadReport:
-        self._answer()
-        report = self._known(manifest_id)
-        if report.state is not LoadState.READY:
-            raise MismatchError("it is not ready")
-        if base != report.rows_total:
-            raise MismatchError("another base")
-        self.adopted = log_id, base
-        if self.starting <= 0:
-            self.starting = 2
-        return report
-
-    def describe(self) -> LogPosition:
-        self._answer()
-        if self.follows is not None:
-            return self.follows
-        live = self.report is not None and self.report.state is LoadState.LIVE
-        return LogPosition("topic", ROWS - 1, 0, ROWS) if live else LogPosition("", -1, 0, 0)
-
-    def _loaded(self) -> LoadReport:
-        assert self.report is not None
-        return self.report
 
 
 def state(server: Server) -> LoadState | None:
@@ -189,6 +98,15 @@ def test_a_search_server_that_lost_its_load_begins_it_again() -> None:
     for _ in range(8):
         found = look(REQUEST, storage, search)
     assert found.state is LoadState.LIVE
+
+
+def test_a_load_that_has_ended_is_not_begun_in_a_search_server_that_lost_it() -> None:
+    storage, search = Server(), Server()
+    begin(REQUEST, storage, search)
+    abort("id-1", storage, search)
+    search.report = None
+    assert look(REQUEST, storage, search).state is LoadState.ABORTED
+    assert search.report is None
 
 
 def test_abort_ends_it_in_both_unless_it_is_live() -> None:

@@ -7,7 +7,7 @@ from itertools import count
 
 from core.dead_letters import Reason
 from operators import metrics
-from operators.metrics import BatchMetrics, DecodeMetrics, Histogram, JoinMetrics, StepMetrics
+from operators.metrics import BatchMetrics, DecodeMetrics, Histogram, JoinMetrics, StepMetrics, WatchMetrics
 from tests.support.fake_flink import FakeMetricGroup, FakeRuntimeContext
 
 
@@ -36,7 +36,7 @@ def test_java_is_told_at_most_once_a_second_and_of_everything() -> None:
 
 def everything() -> FakeRuntimeContext:
     context = FakeRuntimeContext()
-    for kind in (DecodeMetrics, JoinMetrics, BatchMetrics, StepMetrics):
+    for kind in (DecodeMetrics, JoinMetrics, BatchMetrics, StepMetrics, WatchMetrics):
         kind(context)
     return context
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +10,18 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from stream.job import STATE_FORMAT, build_job
 from stream.job_plan import JobPlan
-from stream.local.certificates import ensure_certificate
-from stream.local.flink_home import flink_environment, prepare_flink
 from stream.settings import Settings
 from stream.submit import remote_environment
-from tests.support.stack import stack_settings
 
 pytestmark = [pytest.mark.cluster]
 
-PYTHON = ("decode", "join", "admit", "search", "score", "assign")
+PYTHON = ("decode", "join", "admit", "search", "score", "assign", "watch")
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings with a Flink home, which this process' JVM is started from."""
-    settings = stack_settings(tmp_path_factory.mktemp("job"))
-    ensure_certificate(settings)
-    prepare_flink(settings)
-    before = dict(os.environ)
-    os.environ.update(flink_environment(settings))
-    yield settings
-    os.environ.clear()
-    os.environ.update(before)
+@pytest.fixture
+def settings(flink_settings: Settings) -> Settings:
+    """Those of the JVM of this process."""
+    return flink_settings
 
 
 def build(
@@ -114,7 +102,7 @@ def test_no_uid_of_another_state_format_comes_back(settings: Settings, monkeypat
 
 def test_nothing_that_is_kept_or_sent_is_pickled(settings: Settings) -> None:
     """Pickles name classes by their path, which a release may move."""
-    for node in nodes(build(settings, 0)):
+    for node in nodes(build(watching(settings), 0)):
         types = [node.getTypeSerializerOut(), *node.getTypeSerializersIn()]
         assert not [each for each in types if "Pickled" in str(each)], node.getOperatorName()
 
@@ -144,3 +132,21 @@ def test_pipelines_with_no_edge_between(settings: Settings) -> None:
         for edge in node.getOutEdges().toArray():
             parent[root(edge.getSourceId())] = root(edge.getTargetId())
     assert len({root(node) for node in parent}) == 4  # joining, two lanes of replays, the sequence
+
+
+def watching(settings: Settings) -> Settings:
+    name, signal = settings.signal()
+    changed = signal.model_copy(update={"manifests": "/data/old"})
+    return settings.model_copy(update={"signals": {name: changed}})
+
+
+def test_a_folder_of_manifests_adds_a_source_and_one_operator_of_the_submission(settings: Settings) -> None:
+    plain, watched = (uids(build(each, 0)) for each in (settings, watching(settings)))
+    version = f"v{STATE_FORMAT}"
+    assert watched - plain == {f"manifests-r1-{name}-{version}" for name in ("source", "watch")}
+    again = uids(build(watching(settings), 0, "r2"))
+    assert not any(uid.startswith("manifests") for uid in watched & again)
+    graph = build(watching(settings), 0)._j_stream_execution_environment.getStreamGraph(False).getJobGraph()
+    vertices = {vertex.getName(): vertex for vertex in graph.getVerticesSortedTopologicallyFromSources().toArray()}
+    assert vertices["watch"].getParallelism() == vertices["watch"].getMaxParallelism() == 1
+    assert len(vertices["watch"].getInputs().toArray()) == 1

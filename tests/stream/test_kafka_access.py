@@ -11,8 +11,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from core.errors import SettingsError
 from stream.kafka_access import _LOGIN_MODULES, KafkaAccess, KafkaSecurity
+from stream.kafka_settings import KafkaSettings
 from stream.local.java import jar_folder
-from stream.settings import KafkaSettings, load_settings
+from stream.settings import load_settings
 
 SCRAM = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.scram.ScramLoginModule"
 PLAIN = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.plain.PlainLoginModule"

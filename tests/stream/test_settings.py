@@ -151,3 +151,22 @@ def test_a_byte_order_mark_before_the_settings_is_skipped(tmp_path: Path) -> Non
     file = tmp_path / "marked.toml"
     file.write_bytes(b"\xef\xbb\xbf[kafka]\nport = 12345\n")
     assert load_settings(file).kafka.port == 12345
+
+
+def test_manifests_lie_in_a_folder_or_in_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for said, meant in {
+        "": "",
+        "old": str(tmp_path / "old"),
+        "/data/old": "/data/old",
+        "s3://bucket/old": "s3://bucket/old",
+    }.items():
+        settings = load_settings_with(monkeypatch, said)
+        assert settings.manifests(settings.signal()[1]) == meant
+    for wrong in ("hdfs://host/old", "s3://", "s3://UPPER/old"):
+        with pytest.raises(SettingsError, match=r"signals\.photos\.manifests"):
+            load_settings_with(monkeypatch, wrong)
+
+
+def load_settings_with(monkeypatch: pytest.MonkeyPatch, manifests: str) -> Settings:
+    monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__MANIFESTS", manifests)
+    return load_settings()

@@ -11,7 +11,8 @@ import pytest
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter, parse_dead_letter
 from core.errors import SettingsError
 from core.notifications import LARGEST_RECORD_BYTES, MAX_JOINED_BYTES
-from stream.settings import KafkaSettings, TraceSettings
+from stream.kafka_settings import KafkaSettings
+from stream.settings import TraceSettings
 from stream.topic_plans import TopicPlan, TopicState, changes, problems, topic_plans
 from tests.support.stack import stack_settings
 

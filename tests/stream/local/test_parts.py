@@ -5,11 +5,11 @@ from __future__ import annotations
 from graphlib import TopologicalSorter
 
 from core.notifications import EmbeddingSpec
+from stream.kafka_settings import KafkaSettings
 from stream.local.parts import Part, deployment_parts, part_checks
 from stream.local.readiness import KafkaReady
 from stream.settings import (
     ApiSettings,
-    KafkaSettings,
     SearchSettings,
     ServerSettings,
     Settings,

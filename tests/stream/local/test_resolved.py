@@ -37,6 +37,13 @@ def test_writing_what_was_read_changes_nothing(settings: Settings, tmp_path: Pat
     assert resolved_toml(load_settings(file)) == file.read_text(encoding="utf-8")
 
 
+def test_the_folder_of_manifests_is_absolute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, written in {"old": str(settings.base / "old"), "s3://bucket/old": "s3://bucket/old", "": ""}.items():
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__MANIFESTS", said)
+        changed = load_settings(settings.base / "neardup.toml")
+        assert tomllib.loads(resolved_toml(changed))["signals"]["photos"]["manifests"] == written
+
+
 def test_the_environment_is_part_of_what_is_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARDUP_JOIN__TIMEOUT_S", "77")
     changed = load_settings(settings.base / "neardup.toml")
