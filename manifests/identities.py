@@ -7,8 +7,6 @@
 Each row is noted under a hash of its image id, in one of many buckets on disk. Then each bucket is sorted by itself,
 which tells the last row of each image. That row is noted once more under a hash of its head, and sorted in the same
 way. So only one bucket is in memory at a time: the join is that of GRACE (Kitsuregawa et al., 1983).
-
-Hashes have 128 bits: that two ids of a billion share one is less likely than 10^-20.
 """
 
 from __future__ import annotations
@@ -17,13 +15,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from manifests.id_hashes import id_hashes, numbered
 
 __all__ = ["Checked", "Fault", "Identities", "Problem"]
 
@@ -40,9 +39,6 @@ _ROW = np.dtype([("id", ">u8", 2), ("row", "<i8"), ("version", "<i8"), ("head", 
 _IMAGE = np.dtype([("id", ">u8", 2), ("first", "<i8"), ("last", "<i8"), ("own", "?")])
 _MEMBER = np.dtype([("id", ">u8", 2), ("row", "<i8")])
 """The id is that of the head."""
-
-_DIGEST_BYTES = 16
-_NO_HASH = bytes(_DIGEST_BYTES)
 
 
 class Fault(StrEnum):
@@ -124,8 +120,8 @@ class Identities:
             OSError: The disk is full.
         """
         notes = np.empty(len(ids), _ROW)
-        digests: dict[str | None, bytes] = {None: _NO_HASH}
-        notes["id"], notes["head"] = _hashes(ids, digests), _hashes(heads, digests)
+        known: dict[str | None, bytes] = {}
+        notes["id"], notes["head"] = id_hashes(ids, known), id_hashes(heads, known)
         notes["row"] = np.arange(first, first + len(ids))
         notes["version"] = versions
         notes["named"] = [head is not None for head in heads]
@@ -220,15 +216,6 @@ class _Problems:
         return sorted(self._found, key=lambda problem: problem.row)[:MAX_LISTED]
 
 
-def _hashes(texts: Sequence[str | None], known: dict[str | None, bytes]) -> NDArray[Any]:
-    """(n, 2) hashes of texts; `known` holds those of this batch."""
-    for text in texts:
-        if text not in known:
-            assert text is not None
-            known[text] = blake2b(text.encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES).digest()
-    return np.frombuffer(b"".join([known[text] for text in texts]), ">u8").reshape(-1, 2)
-
-
 def _sorted(notes: NDArray[Any], last: str) -> NDArray[Any]:
     """By id, then by the last field."""
     order = np.lexsort((notes[last], notes["id"][:, 1], notes["id"][:, 0]))
@@ -258,11 +245,8 @@ def _check_heads(images: NDArray[Any], members: NDArray[Any], found: _Problems, 
     """Compares members, by head, with the images of the same bucket; both are sorted by id."""
     if not len(members):
         return
-    ids = np.concatenate((images["id"], members["id"]))
     # Equal ids get equal numbers, so that one number can be searched for.
-    order = np.lexsort((ids[:, 1], ids[:, 0]))
-    numbers = np.empty(len(ids), np.int64)
-    numbers[order] = np.concatenate(([0], np.cumsum(~_ends(ids[order])[:-1] == 0)))
+    numbers, _ = numbered(np.concatenate((images["id"], members["id"])))
     known, wanted = numbers[: len(images)], numbers[len(images) :]
     at = np.searchsorted(known, wanted)
     there = at < len(known)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clustering.comparison import ClusterQuality
 from clustering.planning import MAX_EXTRA_PAGES
 from core.types import Thresholds
 from scoring.features import hamming_distances
@@ -20,7 +21,7 @@ from search.hashing.score_codes import CodeSettings
 from search.hashing.terms import TermSettings
 from search.ranking import FURTHER, Order, Ranking
 from training.candidates import rank_candidates
-from training.evaluation import ClusterQuality, evaluate_clusters
+from training.evaluation import evaluate_clusters
 from training.gate import choose_gate
 from training.labelled import LabelledPhotos
 from training.simulation import PairScorer, SimulatedStream

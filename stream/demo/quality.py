@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from clustering.comparison import PrecisionRecall
 from stream.demo.report import DemoQuality, Score
 from stream.demo.sample import TEST_SPLIT, LabelledImage
 from training import evaluation
@@ -35,5 +36,5 @@ def quality(labels: Sequence[LabelledImage], heads: Mapping[str, str]) -> DemoQu
     )
 
 
-def _score(measured: evaluation.PrecisionRecall) -> Score:
+def _score(measured: PrecisionRecall) -> Score:
     return Score(round(measured.precision, 4), round(measured.recall, 4), round(measured.f1, 4))

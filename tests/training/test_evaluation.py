@@ -1,66 +1,19 @@
-"""Cluster quality equals a brute-force count over all pairs, and does on small examples what its text says."""
+"""Cluster quality by names: it is that of `clustering.comparison`, and does on small examples what the text says."""
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from clustering.comparison import PrecisionRecall
 from core.errors import BadInputError
-from training.evaluation import PrecisionRecall, evaluate_clusters
+from training.evaluation import evaluate_clusters
 
 IMAGES = st.lists(
     st.tuples(st.sampled_from("abcd"), st.sampled_from("uvwx"), st.sampled_from(["", "", "i", "j"]), st.booleans()),
     max_size=24,
 )
-
-
-def share(part: float, whole: float) -> float:
-    return part / whole if whole else 1.0
-
-
-def brute_pairwise(images: list[tuple[str, str, str, bool]]) -> tuple[float, float]:
-    both = clustered = grouped = 0
-    for one, other in combinations(images, 2):
-        if not (one[3] or other[3]) or ignored(one, other):
-            continue
-        same_cluster, same_group = one[0] == other[0], one[1] == other[1]
-        both += same_cluster and same_group
-        clustered += same_cluster
-        grouped += same_group
-    return share(both, clustered), share(both, grouped)
-
-
-def brute_bcubed(images: list[tuple[str, str, str, bool]]) -> tuple[float, float]:
-    precisions, recalls = [], []
-    for number, image in enumerate(images):
-        if not image[3]:
-            continue
-        others = [other for at, other in enumerate(images) if at != number and not ignored(image, other)]
-        cluster = [other for other in others if other[0] == image[0]]
-        group = [other for other in others if other[1] == image[1]]
-        both = [other for other in cluster if other[1] == image[1]]
-        if cluster:
-            precisions.append(len(both) / len(cluster))
-        if group:
-            recalls.append(len(both) / len(group))
-    return share(sum(precisions), len(precisions)), share(sum(recalls), len(recalls))
-
-
-def ignored(one: tuple[str, str, str, bool], other: tuple[str, str, str, bool]) -> bool:
-    return bool(one[2]) and one[2] == other[2] and one[1] != other[1]
-
-
-@given(IMAGES)
-@settings(max_examples=400)
-def test_equals_counting_all_pairs(images: list[tuple[str, str, str, bool]]) -> None:
-    heads, groups, ignore, counted = ([image[at] for image in images] for at in range(4))
-    quality = evaluate_clusters(heads, groups, ignore, counted)
-    assert (quality.pairwise.precision, quality.pairwise.recall) == pytest.approx(brute_pairwise(images))
-    assert (quality.bcubed.precision, quality.bcubed.recall) == pytest.approx(brute_bcubed(images))
-    assert quality.images == sum(counted)
 
 
 @given(IMAGES)
@@ -124,5 +77,5 @@ def test_nothing_counted() -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(BadInputError, match=r"\(2, 1, 2, 2\)"):
+    with pytest.raises(BadInputError, match=r"\(2, 1\)"):
         evaluate_clusters(["a", "b"], ["u"])
