@@ -18,7 +18,7 @@ import csv
 import io
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -66,14 +66,21 @@ class Columns:
     probability: str | None = None
     matched: str | None = None
 
-    def found_in(self, path: Path, names: Sequence[str]) -> dict[str, str]:
+    def found_in(self, path: Path, names: Sequence[str], embeddings: Collection[str]) -> dict[str, str]:
         """The user's name of each column that a file has.
+
+        Args:
+            path: The file.
+            names: Of its columns.
+            embeddings: Which of `VECTORS` are looked for.
 
         Raises:
             BadInputError: One is missing, or there twice.
         """
         found: dict[str, str] = {}
         for field in fields(self):
+            if field.name in VECTORS and field.name not in embeddings:
+                continue
             wanted: str | None = getattr(self, field.name)
             name = wanted or field.name
             if name.endswith("*") and field.name in VECTORS:
@@ -118,7 +125,7 @@ class Source(ABC):
 
     def __init__(self, path: Path, names: Sequence[str], columns: Columns, dimensions: Mapping[str, int]) -> None:
         self.path = path
-        self._names = columns.found_in(path, names)
+        self._names = columns.found_in(path, names, dimensions)
         self._dimensions = dimensions
         self._parts = {
             what: _numbered(path, name, names, dimensions[what])
@@ -192,7 +199,7 @@ class _ParquetSource(Source):
         self._file = ColumnFile(path)
         self.rows = self._file.rows
         super().__init__(path, self._file.names, columns, dimensions)
-        for what in VECTORS:
+        for what in dimensions:
             if what not in self._parts:
                 _check_lists(path, self._names[what], self._file.kind(self._names[what]))
 
@@ -249,7 +256,7 @@ def open_source(path: Path, columns: Columns, dimensions: Mapping[str, int]) -> 
     Args:
         path: The file; its ending tells what it is.
         columns: The names of its columns.
-        dimensions: Those of `VECTORS`.
+        dimensions: Those of `VECTORS`; without one its column is not looked for.
 
     Raises:
         BadInputError: It cannot be read, or a column is missing or of another kind.

@@ -28,6 +28,7 @@ from stream.cli import (
 )
 from stream.cli.at_command import at
 from stream.cli.centres_command import centres
+from stream.cli.compare_command import compare
 from stream.cli.context import CommandContext
 from stream.cli.delete_command import delete
 from stream.cli.demo_command import demo
@@ -122,6 +123,7 @@ app.command(rich_help_panel=_IMAGES)(search)
 app.command(rich_help_panel=_IMAGES)(show)
 
 app.command(rich_help_panel=_LOOKING)(verify)
+app.command(rich_help_panel=_LOOKING)(compare)
 app.add_typer(dead_letters_commands.app, name="dead-letters", rich_help_panel=_LOOKING)
 app.command(rich_help_panel=_LOOKING)(explain)
 app.add_typer(debug_command.app, name="debug", rich_help_panel=_LOOKING)

@@ -4,10 +4,7 @@ What loads it: `stream.cli.bootstrap_load_commands`."""
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.bootstrap_load_commands import abort, load, status
-from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import counted, line, note, progress_bar, show_json
+from stream.cli.context import AsJson, SignalName, Spool, of, spool_folder
+from stream.cli.output import counted, line, note, show_json, step_bars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from manifests.faults import Fault
     from manifests.manifest import Manifest
@@ -31,16 +28,6 @@ for _command in (load, status, abort):
     app.command()(_command)
 
 _STEPS = {"keys": "reading ids", "order": "sorting", "rows": "embeddings", "heads": "comparing heads"}
-
-Spool = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        exists=True,
-        file_okay=False,
-        help="Where to keep what is needed meanwhile; default: $TMPDIR, or /tmp.",
-    ),
-]
 
 
 @app.callback()
@@ -155,8 +142,8 @@ def convert(
     )
     started = time.monotonic()
     try:
-        with interruptible(), _bars() as tell:
-            made = make(asked, folder, name, _spool(spool), tell)
+        with interruptible(), step_bars(_STEPS) as tell:
+            made = make(asked, folder, name, spool_folder(spool), tell)
     except FaultyRowsError as error:
         _show_faults(error.faults, error.count, as_json)
         raise
@@ -202,8 +189,8 @@ def check(
     name = name.removesuffix(SUFFIX)
     wanted, checks = load_signal(settings, signal), value_checks(settings, signal)
     started = time.monotonic()
-    with interruptible(), _bars() as tell:
-        found = check_manifest(opened, f"{name}{SUFFIX}", wanted, checks, _spool(spool), tell)
+    with interruptible(), step_bars(_STEPS) as tell:
+        found = check_manifest(opened, f"{name}{SUFFIX}", wanted, checks, spool_folder(spool), tell)
     took_s = time.monotonic() - started
     counts = {
         "images": found.images,
@@ -227,10 +214,6 @@ def check(
         note(f"{found.manifest.rows / max(took_s, 1e-9):,.0f} rows per second")
     if found.faults.count:
         raise NotSoundError(f"{counted(found.faults.count, 'fault')} in the manifest {name}")
-
-
-def _spool(chosen: Path | None) -> Path:
-    return chosen or Path(tempfile.gettempdir())
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:
@@ -259,17 +242,3 @@ def _show_faults(faults: Sequence[Fault], count: int, as_json: bool) -> None:
         line(str(fault))
     if count > len(faults):
         line(f"... and {count - len(faults):,} more")
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar for each step."""
-    with progress_bar(time_left=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def tell(step: str, done: int, total: int | None) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(_STEPS[step], total=total, note="")
-            bars.update(tasks[step], completed=done, total=total)
-
-        yield tell

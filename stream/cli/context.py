@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from neardup.client import ApiClient
     from stream.settings import Settings, Signal
 
-__all__ = ["AsJson", "CommandContext", "SignalName", "of"]
+__all__ = ["AsJson", "CommandContext", "SignalName", "Spool", "of", "spool_folder"]
 
 SignalName = Annotated[
     str | None, typer.Option("--signal", metavar="NAME", help="The signal; without it the settings' default_signal.")
@@ -23,6 +24,17 @@ SignalName = Annotated[
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 """The option that every command that reads has."""
+
+Spool = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Where to keep what is needed meanwhile; default: $TMPDIR, or /tmp.",
+    ),
+]
+"""The option of a command that needs space on a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +86,8 @@ def of(context: typer.Context) -> CommandContext:
     """The command's options, from typer's context."""
     found = context.find_object(CommandContext)
     return found if found is not None else CommandContext()
+
+
+def spool_folder(chosen: Path | None) -> Path:
+    """The folder that `Spool` means."""
+    return chosen or Path(tempfile.gettempdir())

@@ -60,7 +60,7 @@ _MEANINGS = {
     Exit.USAGE: "wrong arguments, settings or input file",
     Exit.NOT_FOUND: "no such image, cluster or override",
     Exit.UNAVAILABLE: "a part is down or too slow; try again later",
-    Exit.NOT_SOUND: "`verify` found problems in the store, or `bootstrap check` in a manifest",
+    Exit.NOT_SOUND: "`verify`, `bootstrap check` or `bootstrap verify` found what must not be, `compare` a low score",
     Exit.MISMATCH: "two parts have different settings or models",
     Exit.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }

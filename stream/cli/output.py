@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import select
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "show_json",
     "show_json_with_list",
     "show_tree",
+    "step_bars",
     "table",
     "working",
     "write_json_line",
@@ -162,6 +163,27 @@ def progress_bar(*, time_left: bool = False) -> Progress:
         *((TextColumn("left"), TimeRemainingColumn()) if time_left else ()),
         console=notes(),
     )
+
+
+@contextmanager
+def step_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for each step of a work, once it has begun.
+
+    Args:
+        names: What is shown of each step.
+
+    Yields:
+        What takes a step, how much of it is done, and of how much; None: not known.
+    """
+    with progress_bar(time_left=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(step: str, done: int, total: int | None) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(names[step], total=total, note="")
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield tell
 
 
 @contextmanager

@@ -1,0 +1,102 @@
+"""`neardup compare`: what is shown of two systems, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.types import ImageId
+from storage.testing.decisions import founds, joins, put
+from stream.cli.exits import Exit
+from stream.cli.main import main
+from tests.stream.comparing.test_sources import TOML
+from tests.support.served_store import ServedStore, served_store
+
+OLD = "photo,group\nx,1\ny,1\nz,1\nw,2\n"
+"""In the store x and y are together; z and w are; v is there alone, and u is not there."""
+
+
+@pytest.fixture(autouse=True)
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedStore]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NEARDUP_SETTINGS", raising=False)
+    (tmp_path / "old.csv").write_text(OLD + "u,3\n", encoding="utf-8")
+    with served_store() as served:
+        (tmp_path / "neardup.toml").write_text(TOML.format(port=served.port), encoding="utf-8")
+        x, y, z, w, v = map(ImageId, "xyzwv")
+        put(served.store, founds(0, x), joins(1, y, x), founds(2, z), joins(3, w, z), founds(4, v))
+        yield served
+
+
+COMMAND = ["compare", "old.csv", "store", "--image-id", "photo", "--cluster", "group"]
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main([*COMMAND, *words, "--json"]) == Exit.OK
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(capsys)
+    assert found["a"] == {
+        "name": "old.csv", "moment": "", "images": 5, "only_here": 1, "clusters": 3, "singletons": 2
+    }  # fmt: skip
+    assert found["b"] == {
+        "name": "store of photos", "moment": "position 4", "images": 5, "only_here": 1, "clusters": 3, "singletons": 1
+    }  # fmt: skip
+    assert (found["common"], found["equal_clusters"], found["lost_pairs"], found["gained_pairs"]) == (4, 0, 2, 1)
+    assert found["pairwise"] == {"precision": 0.5, "recall": pytest.approx(1 / 3), "f1": pytest.approx(0.4)}
+    assert found["bcubed"]["precision"] == 0.5
+    (lost,) = found["lost"]
+    assert (lost["cluster"], lost["pairs"], lost["part_count"]) == ("1", 2, 2)
+    assert lost["parts"] == [{"cluster": "x", "images": 2}, {"cluster": "z", "images": 1}]
+    assert {"image_id": "z", "a": "1", "b": "z"} in lost["members"]
+    assert [each["cluster"] for each in found["gained"]] == ["z"]
+
+
+def test_only_common_leaves_out_what_one_side_alone_has(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(capsys, "--only-common", "--examples", "0")
+    assert [found[side]["images"] for side in "ab"] == [4, 4]
+    assert [found[side]["only_here"] for side in "ab"] == [1, 1]
+    assert [found[side]["singletons"] for side in "ab"] == [1, 0]
+    assert found["lost"] == found["gained"] == []
+
+
+def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(COMMAND) == Exit.OK
+    out = capsys.readouterr().out
+    assert "A: old.csv\nB: store of photos, position 4\n" in out
+    assert "4 images on both sides, 0 clusters exactly equal\n2 pairs of A lost in B, 1 pair gained\n" in out
+    assert "cluster '1' of A: 2 pairs of 3 images not together in B: 2 in 'x', 1 in 'z'\n" in out
+    assert "\n    'z': '1' in A, 'z' in B\n" in out
+    assert "cluster 'z' of B: 1 pair of 2 images not together in A: " in out
+
+
+def test_a_script_can_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    f1 = told(capsys)["bcubed"]["f1"]
+    assert main([*COMMAND, "--fail-below", str(f1)]) == Exit.OK
+    assert main([*COMMAND, "--fail-below", "0.9"]) == Exit.NOT_SOUND
+    assert f"BCubed F1 is {f1:.6f}, lower than 0.9" in capsys.readouterr().err
+    assert main([*COMMAND, "--fail-below", "1.5"]) == Exit.USAGE
+
+
+def test_names_of_columns_for_each_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "new.tsv").write_text("id\thead\nx\tx\ny\tx\n", encoding="utf-8")
+    both = ["--image-id", "photo", "--image-id", "id", "--head", "group", "--head", "head"]
+    assert main(["compare", "old.csv", "new.tsv", *both, "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["common"] == 2
+    assert main(["compare", "old.csv", "new.tsv", *both, "--head", "x"]) == Exit.USAGE
+    assert "give --head or --cluster once, or twice" in capsys.readouterr().err
+
+
+def test_what_cannot_be_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("image_id,head\nnobody,nobody\n", encoding="utf-8")
+    assert main(["compare", "other.csv", "store"]) == Exit.USAGE
+    assert "other.csv and store of photos have no image in common" in capsys.readouterr().err
+    assert main(["compare", "other.csv", "127.0.0.1:1"]) == Exit.UNAVAILABLE
+    assert main(["compare", "other.csv", "store:others"]) == Exit.USAGE
