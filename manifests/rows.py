@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,17 @@ from numpy.typing import NDArray
 from core.errors import MismatchError
 from manifests.clustered_files import ClusteredBatch, ClusteredFile, IndexBatch, Signal
 from manifests.folder import Folder
-from manifests.manifest import Manifest
+from manifests.manifest import Manifest, ManifestFile
 
-__all__ = ["NumberedBatch", "RowIdentities", "located", "read_identities", "read_index_rows", "read_rows"]
+__all__ = [
+    "NumberedBatch",
+    "RowIdentities",
+    "located",
+    "read_identities",
+    "read_index_rows",
+    "read_rows",
+    "read_stretches",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +80,30 @@ def read_rows(
             yield NumberedBatch(first + batch.images.first, file, batch)
 
 
+def read_stretches(
+    folder: Folder,
+    manifest: Manifest,
+    signal: Signal,
+    spool: Path,
+    firsts: Sequence[int],
+    length: int,
+) -> Iterator[NumberedBatch]:
+    """Some rows of a manifest: at most `length` from each of some numbers on, ascending, to the end of the file.
+
+    Files without any are not opened. Other arguments and errors as `read_rows`.
+    """
+    end = 0
+    for listed in manifest.files:
+        first, end = end, end + listed.rows
+        here = [each - first for each in firsts if first <= each < end]
+        if not here:
+            continue
+        with _opened(folder, listed, signal, spool) as file:
+            for start in here:
+                for batch in islice(file.batches(length, start, terms=False), 1):
+                    yield NumberedBatch(first + batch.images.first, file, batch)
+
+
 def read_index_rows(
     folder: Folder, manifest: Manifest, signal: Signal, spool: Path, at_once: int, start: int = 0
 ) -> Iterator[tuple[int, IndexBatch]]:
@@ -105,9 +139,15 @@ def _files(
     first = 0
     for listed in manifest.files:
         if first + listed.rows > start:
-            with folder.fetch(listed, spool) as path:
-                file = ClusteredFile(path, signal)
-                if file.rows != listed.rows:
-                    raise MismatchError(f"{path} has {file.rows} rows, the manifest says {listed.rows}")
+            with _opened(folder, listed, signal, spool) as file:
                 yield first, file
         first += listed.rows
+
+
+@contextmanager
+def _opened(folder: Folder, listed: ManifestFile, signal: Signal, spool: Path) -> Iterator[ClusteredFile]:
+    with folder.fetch(listed, spool) as path:
+        file = ClusteredFile(path, signal)
+        if file.rows != listed.rows:
+            raise MismatchError(f"{path} has {file.rows} rows, the manifest says {listed.rows}")
+        yield file

@@ -6,10 +6,10 @@ A replay and its report rest on them: what the last verdict on each image says, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.errors import BadInputError
-from core.types import Cause, ImageId
+from core.types import Cause, ImageId, Trigger
 from storage.interfaces import StoreView
 from storage.records import EmbeddingRecord, ImageRecord
 
@@ -59,6 +59,9 @@ class SelectedImage:
     """Both vectors are stored, so that the index can take the image again."""
     embedding: EmbeddingRecord | None = None
     """Where it was asked for and is stored."""
+    trigger: Trigger | None = None
+    """Where it was asked for: what gave it its head. None: history does not say, since that change is not kept any
+    more, or is part of a bulk move that is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,22 @@ class SelectedPage:
     total: int
 
 
-def named_images(view: StoreView, ids: Iterable[ImageId], *, vectors: bool = False) -> Iterator[SelectedImage]:
-    """The known images among some, each once, in the order in which they are named; with `vectors` their embeddings."""
+def named_images(
+    view: StoreView, ids: Iterable[ImageId], *, vectors: bool = False, triggers: bool = False
+) -> Iterator[SelectedImage]:
+    """The known images among some, each once, in the order in which they are named.
+
+    Args:
+        view: The store, as of one moment.
+        ids: The images.
+        vectors: Whether their embeddings are wanted.
+        triggers: Whether it is wanted what gave them their heads.
+    """
     for image_id in dict.fromkeys(ids):
         image = view.image(image_id)
         if image is not None:
-            yield _selected(view, image, vectors)
+            found = _selected(view, image, vectors)
+            yield replace(found, trigger=_trigger(view, image)) if triggers else found
 
 
 def selected_pages(view: StoreView, selection: ImageSelection, page_images: int) -> Iterator[SelectedPage]:
@@ -108,6 +121,12 @@ def _members(view: StoreView, head: ImageId) -> Iterator[ImageRecord]:
         image = view.image(edge.member)
         if image is not None:
             yield image
+
+
+def _trigger(view: StoreView, image: ImageRecord) -> Trigger | None:
+    """Of the last change of an image's head."""
+    changes = [each for each in view.history_of(image.image_id) if each.old_head != each.new_head]
+    return changes[-1].trigger if changes and changes[-1].new_head == image.head else None
 
 
 def _selected(view: StoreView, image: ImageRecord, vectors: bool) -> SelectedImage:

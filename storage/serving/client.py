@@ -205,10 +205,15 @@ class StorageClient(RpcClient):
         for message in self._stream(self._stub.Select(selection_message(selection))):
             yield selected_page_of(message)
 
-    def named(self, ids: Collection[ImageId], *, vectors: bool = False) -> list[SelectedImage]:
-        """The last verdicts on the known images among `ids`, in their order; with `vectors` their embeddings.
+    def named(self, ids: Collection[ImageId], *, vectors: bool = False, triggers: bool = False) -> list[SelectedImage]:
+        """The last verdicts on the known images among `ids`, in their order.
 
         Each call of many shows one moment, so two images may be of two moments.
+
+        Args:
+            ids: The images.
+            vectors: Whether their embeddings are wanted.
+            triggers: Whether it is wanted what gave them their heads.
 
         Raises:
             UnavailableError: The server is down, too slow or cannot read.
@@ -218,7 +223,7 @@ class StorageClient(RpcClient):
         limit = MAX_NAMED_WITH_VECTORS if vectors else MAX_NAMED
         found: list[SelectedImage] = []
         for at in range(0, len(asked), limit):
-            request = pb.NamedRequest(image_ids=asked[at : at + limit], vectors=vectors)
+            request = pb.NamedRequest(image_ids=asked[at : at + limit], vectors=vectors, triggers=triggers)
             answer: pb.NamedResponse = self._call(self._stub.Named, request)
             found += map(selected_of, answer.images)
         return found

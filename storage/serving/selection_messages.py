@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.types import Cause, ImageId, Versions
+from core.types import Cause, ImageId, Trigger, Versions
 from storage.records import EmbeddingRecord, ImageRecord
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
@@ -65,6 +65,7 @@ def verdict_message(selected: SelectedImage) -> pb.StoredVerdict:
         search_vector=b"" if embedding is None else embedding.search_vector,
         score_vector=b"" if embedding is None else embedding.score_vector,
         edge_sequence=image.edge_sequence,
+        trigger=selected.trigger or "",
     )
 
 
@@ -88,7 +89,7 @@ def selected_of(message: pb.StoredVerdict) -> SelectedImage:
     )
     vectors = message.score_code, message.search_vector, message.score_vector
     embedding = EmbeddingRecord(image.place, image.image_id, image.version, *vectors) if any(vectors) else None
-    return SelectedImage(image, message.replayable, embedding)
+    return SelectedImage(image, message.replayable, embedding, Trigger(message.trigger) if message.trigger else None)
 
 
 def selected_page_message(page: SelectedPage) -> pb.SelectResponse:

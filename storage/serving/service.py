@@ -284,7 +284,8 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         if asked > limit:
             raise BadInputError(f"a call takes at most {limit} images, not {asked}")
         with self._metrics.call("Named"), for_callers(), self._store.snapshot() as view:
-            found = named_images(view, map(ImageId, request.image_ids), vectors=request.vectors)
+            ids = map(ImageId, request.image_ids)
+            found = named_images(view, ids, vectors=request.vectors, triggers=request.triggers)
             return pb.NamedResponse(images=[verdict_message(each) for each in found])
 
     def WrittenAt(  # noqa: N802 - the name that the proto gives

@@ -971,8 +971,11 @@ class NamedRequest(google.protobuf.message.Message):
 
     IMAGE_IDS_FIELD_NUMBER: builtins.int
     VECTORS_FIELD_NUMBER: builtins.int
+    TRIGGERS_FIELD_NUMBER: builtins.int
     vectors: builtins.bool
     """with their embeddings"""
+    triggers: builtins.bool
+    """with what gave them their heads"""
     @property
     def image_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
@@ -980,8 +983,9 @@ class NamedRequest(google.protobuf.message.Message):
         *,
         image_ids: collections.abc.Iterable[builtins.str] | None = ...,
         vectors: builtins.bool = ...,
+        triggers: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids", "vectors", b"vectors"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_ids", b"image_ids", "triggers", b"triggers", "vectors", b"vectors"]) -> None: ...
 
 global___NamedRequest = NamedRequest
 
@@ -1026,6 +1030,7 @@ class StoredVerdict(google.protobuf.message.Message):
     SEARCH_VECTOR_FIELD_NUMBER: builtins.int
     SCORE_VECTOR_FIELD_NUMBER: builtins.int
     EDGE_SEQUENCE_FIELD_NUMBER: builtins.int
+    TRIGGER_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     version: builtins.int
     place: builtins.int
@@ -1048,6 +1053,8 @@ class StoredVerdict(google.protobuf.message.Message):
     score_vector: builtins.bytes
     edge_sequence: builtins.int
     """by which it joined its cluster"""
+    trigger: builtins.str
+    """only with `triggers`: what gave it its head; empty: its history does not say"""
     def __init__(
         self,
         *,
@@ -1070,9 +1077,10 @@ class StoredVerdict(google.protobuf.message.Message):
         search_vector: builtins.bytes = ...,
         score_vector: builtins.bytes = ...,
         edge_sequence: builtins.int = ...,
+        trigger: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "matched", b"matched", "score", b"score"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "arrived_at_ms", b"arrived_at_ms", "cause", b"cause", "created_at_ms", b"created_at_ms", "decided_at_ms", b"decided_at_ms", "edge_sequence", b"edge_sequence", "head", b"head", "image_id", b"image_id", "index_version", b"index_version", "matched", b"matched", "model_version", b"model_version", "place", b"place", "replayable", b"replayable", "score", b"score", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "truncated", b"truncated", "unscored", b"unscored", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_matched", b"_matched", "_score", b"_score", "arrived_at_ms", b"arrived_at_ms", "cause", b"cause", "created_at_ms", b"created_at_ms", "decided_at_ms", b"decided_at_ms", "edge_sequence", b"edge_sequence", "head", b"head", "image_id", b"image_id", "index_version", b"index_version", "matched", b"matched", "model_version", b"model_version", "place", b"place", "replayable", b"replayable", "score", b"score", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "trigger", b"trigger", "truncated", b"truncated", "unscored", b"unscored", "version", b"version"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_matched", b"_matched"]) -> typing.Literal["matched"] | None: ...
     @typing.overload

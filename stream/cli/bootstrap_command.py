@@ -1,6 +1,6 @@
 """`neardup bootstrap`: images of another system, already in clusters, become a manifest.
 
-What loads it: `stream.cli.bootstrap_load_commands`."""
+What loads it: `stream.cli.bootstrap_load_commands`. What compares it then: `stream.cli.bootstrap_verify_command`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream.cli.bootstrap_load_commands import abort, load, status
+from stream.cli.bootstrap_verify_command import verify
 from stream.cli.context import AsJson, SignalName, Spool, of, spool_folder
 from stream.cli.output import counted, line, note, show_json, step_bars
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Bring images of another system, with their clusters.")
-for _command in (load, status, abort):
+for _command in (load, status, verify, abort):
     app.command()(_command)
 
 _STEPS = {"keys": "reading ids", "order": "sorting", "rows": "embeddings", "heads": "comparing heads"}

@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
-from core.types import Cause, Decision, ImageId, Move, Outcome
+from core.overrides import JOB_KINDS, OverrideKind
+from core.types import Cause, Decision, ImageId, Move, Outcome, Trigger
 from storage import selecting
 from storage.memory import MemoryStore
 from storage.selecting import ImageSelection, named_images, selected_pages
-from storage.testing.decisions import fill
+from storage.testing.decisions import A, B, C, decided, fill, founds, joins, put
 from storage.testing.model import StoreModel, name, seeded_actions
+from storage.testing.overrides import say
 
 STORE = MemoryStore()
 fill(STORE, StoreModel(), seeded_actions(5, 600, ids=80), 50)
@@ -61,6 +63,23 @@ def test_named_images_come_once_and_unknown_ones_are_left_out() -> None:
         assert [each.embedding for each in found] == [None, None]
         whole = list(named_images(view, [known[2], known[0]], vectors=True))
         assert [each.embedding for each in whole] == [view.embedding(each.image.place) for each in found]
+
+
+def test_what_gave_an_image_its_head_is_told_as_far_as_history_says() -> None:
+    store = MemoryStore()
+    put(store, founds(0, A), joins(1, B, A), joins(2, C, A), kinds=JOB_KINDS)
+    say(store, OverrideKind.SPLIT, B, target=A)
+    put(store, decided(3, C, Move(C, A, A, Cause.MATCHED), version=2), kinds=JOB_KINDS)
+    with store.snapshot() as view:
+        found = {each.image.image_id: each.trigger for each in named_images(view, [A, B, C], triggers=True)}
+        assert found == {A: Trigger.STREAM, B: Trigger.OVERRIDE, C: Trigger.STREAM}
+        assert {each.trigger for each in named_images(view, [A, B, C])} == {None}
+    store.set_published(store.state().history_number)
+    assert store.sweep_history(10**15, 3) == 3
+    with store.snapshot() as view:
+        found = {each.image.image_id: each.trigger for each in named_images(view, [A, B, C], triggers=True)}
+    # The last entry of C is kept, and does not say how it came to its head.
+    assert found == {A: None, B: Trigger.OVERRIDE, C: None}
 
 
 def test_an_image_without_one_of_its_vectors_cannot_be_replayed() -> None:

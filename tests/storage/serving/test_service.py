@@ -40,6 +40,7 @@ from core.types import (
     Outcome,
     RequestSource,
     Tombstone,
+    Trigger,
     Versions,
 )
 from storage.errors import ContradictionError, CorruptedError, DiskFullError, StorageError
@@ -509,6 +510,9 @@ def test_a_selection_and_named_images_come_out_as_the_store_has_them(served: Ser
         assert served.client.named([*ids, ImageId("nobody"), ids[0]]) == list(named_images(view, ids))
         assert len(ids) > 50
         assert served.client.named(ids, vectors=True) == list(named_images(view, ids, vectors=True))
+        told = served.client.named(ids, triggers=True)
+        assert told == list(named_images(view, ids, triggers=True))
+        assert {each.trigger for each in told} == {Trigger.STREAM}
 
 
 def test_more_images_than_a_call_takes_are_asked_for_in_several(
