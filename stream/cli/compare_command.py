@@ -81,7 +81,7 @@ def compare(
     measure, but a cluster that has one is not equal, nor is an image a singleton beside one. With --only-common such
     images are left out altogether.
 
-    Needs about 150 bytes of memory an image and 60 of disk a row, and the ids on disk too.
+    Needs 200 MB of memory and about 150 bytes an image, and on disk 60 bytes a row and the ids.
 
     Examples:
 
@@ -96,7 +96,7 @@ def compare(
     from stream.errors import NotSoundError
     from stream.interrupts import interruptible
 
-    settings = of(context).settings()
+    settings = of(context).running()
     kept_in = spool_folder(spool)
     opened = [
         open_clustering(text, settings, signal, columns, kept_in, key)

@@ -5,7 +5,7 @@ together that B does too. Images that one side alone has are counted. They are m
 cluster with one of them equals no cluster of the other side, unless such images are left out altogether.
 
 Ids are compared by hashes of 128 bits; everything else is arithmetic on whole numbers (`clustering.comparison`). It
-takes some 150 bytes of memory an image, and the texts lie on disk.
+takes some 200 MB of memory and 150 bytes an image; the texts lie on disk.
 """
 
 from __future__ import annotations
