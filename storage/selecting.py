@@ -125,8 +125,11 @@ def _members(view: StoreView, head: ImageId) -> Iterator[ImageRecord]:
 
 def _trigger(view: StoreView, image: ImageRecord) -> Trigger | None:
     """Of the last change of an image's head."""
-    changes = [each for each in view.history_of(image.image_id) if each.old_head != each.new_head]
-    return changes[-1].trigger if changes and changes[-1].new_head == image.head else None
+    last = None
+    for entry in view.history_of(image.image_id):
+        if entry.old_head != entry.new_head:
+            last = entry
+    return last.trigger if last is not None and last.new_head == image.head else None
 
 
 def _selected(view: StoreView, image: ImageRecord, vectors: bool) -> SelectedImage:
