@@ -3,7 +3,7 @@
     NeardupError
     ├── SettingsError        the settings are invalid or contradict each other: fix them, start again
     ├── MismatchError        two parts were made for different settings or models: both values are in the message
-    │   └── ConflictError        an override contradicts another, which the message names: undo that one first
+    │   └── ConflictError        an override contradicts another, or an alias has moved: the message names what is there
     ├── BadInputError        the caller's input is wrong: nothing was done
     ├── DeniedError          the call lacks the token of the settings: nothing was done
     └── ServiceError         a call to a server did not succeed
@@ -34,7 +34,7 @@ class MismatchError(NeardupError):
 
 
 class ConflictError(MismatchError):
-    """An override contradicts another one, which the message names; nothing was written."""
+    """An override contradicts another one, or an alias names another signal than expected; nothing was written."""
 
 
 class BadInputError(NeardupError):

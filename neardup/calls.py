@@ -16,6 +16,7 @@ from neardup.errors import (
     NeardupClientError,
     NotFoundError,
     ServiceUnavailableError,
+    SwitchedError,
 )
 from neardup.retry import RetryPolicy, retry_after_s
 
@@ -26,6 +27,15 @@ _Answer = TypeVar("_Answer")
 _RETRIED = frozenset({429, 502, 503, 504})
 """Answers that say: not now."""
 
+_ALIASES = "/v1/aliases/"
+"""In an address: it is that of an alias."""
+
+_ELSEWHERE = 307
+"""The answer that names another address."""
+
+_MOST_REDIRECTS = 5
+"""So often a call is sent elsewhere."""
+
 
 class ApiCalls:
     """Calls of one HTTP API. Threads may share it."""
@@ -34,7 +44,7 @@ class ApiCalls:
         """Takes the connection, which the caller closes.
 
         Args:
-            url: Of the API, without a path.
+            url: Of the API, without a path or with that of an alias.
             http: Makes the calls.
             timeout_s: Of one call, in seconds.
             retry: How often and when a failed call is made again.
@@ -44,6 +54,7 @@ class ApiCalls:
         self.timeout_s = timeout_s
         self._http = http
         self._retry = retry
+        self._aliased = _ALIASES in url
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def get(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
@@ -120,14 +131,7 @@ class ApiCalls:
         while True:
             tried += 1
             try:
-                response = self._http.request(
-                    method,
-                    self.url + path,
-                    params=query,
-                    json=body,
-                    headers=self._headers,
-                    timeout=timeout_s,
-                )
+                response = self._sent(method, path, query, body, timeout_s)
             except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise NeardupClientError(f"{self.url!r} is no address of an HTTP API: {error}") from error
             except httpx.TransportError as error:
@@ -145,6 +149,29 @@ class ApiCalls:
                 raise failure
             time.sleep(wait_s)
 
+    def _sent(
+        self, method: str, path: str, query: dict[str, int | str], body: dict[str, Any] | None, timeout_s: float
+    ) -> httpx.Response:
+        """One answer; behind an alias, that of the signal which it names."""
+        url = self.url + (path.removeprefix("/v1") if self._aliased else path)
+        asked: dict[str, int | str] | None = query
+        for _ in range(_MOST_REDIRECTS):
+            response = self._http.request(
+                method,
+                url,
+                params=asked,
+                json=body,
+                headers=self._headers,
+                timeout=timeout_s,
+                # The client of httpx leaves the key out where it follows to another address.
+                follow_redirects=False if self._aliased else httpx.USE_CLIENT_DEFAULT,
+            )
+            elsewhere = response.headers.get("Location")
+            if not self._aliased or response.status_code != _ELSEWHERE or elsewhere is None:
+                break
+            url, asked = elsewhere, None  # it has the query
+        return response
+
     def _unavailable(self, response: httpx.Response) -> ServiceUnavailableError:
         return ServiceUnavailableError(
             f"the HTTP API at {self.url}: {response.status_code} {_reason(response)}",
@@ -161,6 +188,8 @@ class ApiCalls:
                 return DeletedError(reason, status, _member(response, "deleted_at"))
             case 409 if _member(response, "error") == "conflict":
                 return ConflictError(reason, status)
+            case 409 if _member(response, "error") == "other-signal":
+                return SwitchedError(reason, status, _member(response, "signal"))
             case 409 if _member(response, "error") in ("", "moved"):
                 return MovedError(reason, status, _member(response, "head"))
             case 400 | 422:

@@ -117,7 +117,9 @@ class ApiClient(OperationCalls):
         """Prepares the connection; the service need not be up.
 
         Args:
-            url: Of the API, without a path: `http://localhost:18080`.
+            url: Of the API, without a path: `http://localhost:18080`. Or of an alias:
+                `http://localhost:18080/v1/aliases/live` asks the signal that `live` names, wherever that is, with the
+                same key. A listing whose alias moves in between ends with SwitchedError.
             timeout_s: Of one request, in seconds.
             page_size: Members of a page that the iterators ask for; at most the service's `max_page`.
             retry: How often and when a failed call is made again; None: `RetryPolicy()`.

@@ -5,6 +5,7 @@ NeardupClientError            the answer is none that this client knows: the mes
 │   └── DeletedError              the image was deleted
 ├── ConflictError             an override contradicts another one, which the message names: undo that one first
 ├── MovedError                what is listed is in another cluster since the page before
+├── SwitchedError             the alias names another signal since the page before: begin at the first page
 ├── BadRequestError           the id, limit or page token is not valid: the same call fails again
 └── ServiceUnavailableError   nobody answers, or the store cannot be read just now: call again later
 """
@@ -19,6 +20,7 @@ __all__ = [
     "NeardupClientError",
     "NotFoundError",
     "ServiceUnavailableError",
+    "SwitchedError",
 ]
 
 
@@ -52,6 +54,14 @@ class MovedError(NeardupClientError):
     def __init__(self, message: str, status: int | None = None, head: str = "") -> None:
         super().__init__(message, status)
         self.head = head
+
+
+class SwitchedError(NeardupClientError):
+    """The page before is of another signal than `signal`, which answers now: begin at the first page."""
+
+    def __init__(self, message: str, status: int | None = None, signal: str = "") -> None:
+        super().__init__(message, status)
+        self.signal = signal
 
 
 class BadRequestError(NeardupClientError):

@@ -50,6 +50,8 @@ class KafkaSettings(Section):
     """The size of both embedding topics together, each copy counted by itself; 0: no limit."""
     max_message_bytes: Annotated[int, Field(ge=LARGEST_RECORD_BYTES)] = 4_194_304
     """The largest record of a topic."""
+    aliases_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = "neardup.aliases"
+    """The topic that tells which signal each alias names: one for all signals."""
 
     @model_validator(mode="after")
     def _own_broker_is_plain(self) -> KafkaSettings:

@@ -10,6 +10,7 @@ from core.descriptors import reserve_descriptors
 from core.rpc import Listen
 from core.status_page import PageLimits
 from stream.access import api_access, grpc_access, server_tls
+from stream.alias_places import alias_file, signal_places
 from stream.hashing import chosen_density, code_identity, code_settings, term_settings
 from stream.names import client_id, signal_text
 from stream.settings import ServerSettings, Settings
@@ -105,6 +106,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
         UnavailableError: A port is taken.
     """
     owner_only()
+    from storage.api.aliases import AliasSettings
     from storage.api.connections import DEFAULT_LIMITS
     from storage.serving.server import StorageServerSettings, serve
     from stream.explaining.service import ImageExplainer
@@ -130,6 +132,7 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
             explainer=ImageExplainer(settings, name),
             store_class=signal.store_class,
             history_days=signal.storage.history_days,
+            aliases=AliasSettings(alias_file(settings), name, signal_places(settings)),
             load=partial(_load_settings, settings, name),
         )
     )

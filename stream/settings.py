@@ -29,6 +29,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from core.aliases import NAME
 from core.errors import SettingsError
 from core.notifications import EmbeddingSpec
 from core.trace_policy import TracePolicy
@@ -67,7 +68,7 @@ SETTINGS_FILE_VARIABLE = "NEARDUP_SETTINGS"
 DEFAULT_SETTINGS_FILE = "neardup.toml"
 """The settings file that is read when the variable is not set."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 def _with_its_key(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -264,6 +265,8 @@ class ApiSettings(Section):
     host: str = "127.0.0.1"
     bind_host: str = "127.0.0.1"
     port: Port = 18080
+    public_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]*[^\s?#/])?$")] = ""
+    """Where readers from elsewhere reach it, which is where aliases send them; "": host and port."""
     max_page: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
 
@@ -409,6 +412,15 @@ class Settings(BaseSettings):
     def _default_signal_is_there(self) -> Settings:
         if self.default_signal not in self.signals:
             raise ValueError(f"default_signal is {self.default_signal!r}, the signals are {sorted(self.signals)}")
+        return self
+
+    @model_validator(mode="after")
+    def _aliases_have_a_topic_of_their_own(self) -> Settings:
+        """It is compacted, which would destroy the records of any other."""
+        for name, signal in self.signals.items():
+            for part in Topics.model_fields:
+                if f"{signal.topic_prefix}{getattr(signal.topics, part)}" == self.kafka.aliases_topic:
+                    raise ValueError(f"kafka.aliases_topic is {self.kafka.aliases_topic}, as a topic of {name} is")
         return self
 
     @model_validator(mode="after")

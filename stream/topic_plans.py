@@ -1,4 +1,4 @@
-"""The topics of a signal as they must be, and how far a topic is from it. Pure.
+"""The topics of a signal, and that of aliases, as they must be, and how far a topic is from it. Pure.
 
 What a power cut may take is decided here. The topics whose partitions are orders are flushed record by record.
 Embeddings and traces are flushed every `flush_ms` unless three brokers hold a copy of each record. Brokers that take no
@@ -14,7 +14,7 @@ from core.replay_requests import LANES
 from stream.kafka_settings import KafkaSettings
 from stream.settings import Signal
 
-__all__ = ["MEND", "TopicPlan", "TopicState", "changes", "problems", "topic_plans"]
+__all__ = ["MEND", "TopicPlan", "TopicState", "alias_topic_plan", "changes", "problems", "topic_plans"]
 
 MEND = "neardup topics create --update"
 """The command that gives topics the planned settings."""
@@ -90,6 +90,14 @@ def topic_plans(signal: Signal, kafka: KafkaSettings) -> list[TopicPlan]:
         ordered(signal.topic("dead_letter"), {**order, **forever}),
         TopicPlan(signal.topic("debug"), 1, kafka.replication, {**traces, **week}),
     ]
+
+
+def alias_topic_plan(kafka: KafkaSettings) -> TopicPlan:
+    """The topic of aliases, which all signals share: the last record of each alias is kept for ever."""
+    configs = {**_common(kafka), "cleanup.policy": "compact"}
+    if kafka.flush:
+        configs["flush.messages"] = "1"
+    return TopicPlan(kafka.aliases_topic, 1, kafka.replication, configs, ordered=True)
 
 
 def _common(kafka: KafkaSettings) -> dict[str, str]:

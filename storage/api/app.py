@@ -10,12 +10,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from core.access import OPEN, Access
 from storage.api.access import KeyCheck
+from storage.api.aliases import NO_ALIASES, AliasPrefix, FollowedAliases, alias_routes
 from storage.api.cluster_history import cluster_history_routes
 from storage.api.deletes import DeleteWriter, delete_routes
 from storage.api.errors import PROBLEM_JSON, answer_errors
 from storage.api.explaining import Explainer, explain_routes
 from storage.api.operations import operation_routes
 from storage.api.overrides import override_routes
+from storage.api.page_tokens import PageTokens
 from storage.api.past import past_routes
 from storage.api.paths import WholeIds
 from storage.api.requests import AnyRequest
@@ -29,6 +31,10 @@ _ABOUT = """Which images are near-duplicates of which. An image belongs to one c
 
 Ids in paths are percent-encoded, slashes included (`a/b` is `a%2Fb`). HEAD is answered wherever GET is.
 
+`/v1/aliases/NAME/...` stands for `/v1/...` of the signal that the alias names: it is answered here, with that signal in
+the header `Neardup-Signal`, or with 307 to the signal's own API. A request that carries the header is refused (409)
+once the alias names another signal.
+
 Where the API listens beyond its own machine, requests need a key: `Authorization: Bearer KEY`. Deletes and
 overrides, and what pauses or cancels bulk moves, need the write key everywhere. Every error has the form of RFC 9457,
 `application/problem+json`."""
@@ -41,6 +47,7 @@ def create_app(
     access: Access = OPEN,
     deletes: DeleteWriter | None = None,
     explainer: Explainer | None = None,
+    aliases: FollowedAliases | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -51,7 +58,10 @@ def create_app(
         access: Who may call.
         deletes: Writes deletes into the order; None: this server has no Kafka.
         explainer: Asks questions again; None: this server knows no search server and no scorer.
+        aliases: Which signal each alias names; None: there are no aliases.
     """
+    followed = aliases or FollowedAliases(NO_ALIASES)
+    tokens = PageTokens(followed.settings.signal)
     app = FastAPI(
         title="neardup",
         summary="Near-duplicate clusters of images",
@@ -60,17 +70,19 @@ def create_app(
         responses={"default": {"model": Problem, "description": "Any other error."}},
         redoc_url=None,
     )
-    app.include_router(routes(store, max_page))
-    app.include_router(cluster_history_routes(store, max_page))
+    app.include_router(routes(store, max_page, tokens))
+    app.include_router(cluster_history_routes(store, max_page, tokens))
     app.include_router(delete_routes(store, deletes))
     app.include_router(explain_routes(store, explainer))
     app.include_router(override_routes(store, max_page))
     app.include_router(operation_routes(store, max_page))
     app.include_router(past_routes(store, max_page))
+    app.include_router(alias_routes(followed))
     answer_errors(app)
     app.add_middleware(WholeIds)
     app.add_middleware(AnyRequest)
     app.add_middleware(KeyCheck, access=access)
+    app.add_middleware(AliasPrefix, aliases=followed, access=access)
 
     @app.get("/healthz", tags=["server"])
     def healthz() -> Health:

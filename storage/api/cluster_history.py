@@ -9,7 +9,9 @@ from fastapi import APIRouter, Query
 from core.types import ImageId
 from storage.api.errors import UnknownError
 from storage.api.history_schemas import ClusterHistoryOut
+from storage.api.page_tokens import PageTokens
 from storage.api.paths import IdInPath, id_of
+from storage.api.routes import OTHER_SIGNAL
 from storage.api.schemas import Problem
 from storage.api.times import time_ms
 from storage.cluster_history import cluster_changes
@@ -29,15 +31,17 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The time, id, limit or page token is not valid."},
     404: {"model": Problem, "description": "There never was an image or a cluster of this id."},
     503: {"model": Problem, "description": "The store cannot be read at present; try again."},
+    **OTHER_SIGNAL,
 }
 
 
-def cluster_history_routes(store: ClusterStore, max_page: int) -> APIRouter:
+def cluster_history_routes(store: ClusterStore, max_page: int, tokens: PageTokens) -> APIRouter:
     """The route over one store.
 
     Args:
         store: The store that answers.
         max_page: The largest `limit` of a page.
+        tokens: Of the signal.
     """
     router = APIRouter(prefix="/v1/clusters", responses=_ANSWERS, tags=["clusters"])
     page_limit = Query(min(DEFAULT_PAGE, max_page), ge=1, le=max_page, description="The most changes of a page.")
@@ -59,18 +63,18 @@ def cluster_history_routes(store: ClusterStore, max_page: int) -> APIRouter:
     def cluster_history(
         head: IdInPath, limit: int = page_limit, page_token: str | None = page_start, since: str | None = page_since
     ) -> ClusterHistoryOut:
-        asked = id_of(head)
+        asked, sent = id_of(head), tokens.taken(page_token)
         since_ms = None if since is None else time_ms(since)
         with store.snapshot() as view:
-            if page_token is None:
+            if sent is None:
                 _check_known(view, asked)
             state = view.state()
             last, first = state.history_number, state.history_first
-            before = last + 1 if page_token is None else decode_token(asked, page_token, newest_first=True)
+            before = last + 1 if sent is None else decode_token(asked, sent, newest_first=True)
             after = first - 1 if since_ms is None else number_before(view, since_ms)
             found = cluster_changes(view, asked, min(before, last + 1), limit, LOOKED_AT, after)
         token = None if found.complete else encode_token(asked, found.looked_from, newest_first=True)
-        return ClusterHistoryOut.of(asked, found, token, first)
+        return ClusterHistoryOut.of(asked, found, tokens.given(token), first)
 
     return router
 

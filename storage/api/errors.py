@@ -14,6 +14,7 @@ from starlette.routing import Match
 
 from core.errors import BadInputError, ConflictError, MismatchError, NeardupError, UnavailableError
 from core.types import ImageId, Tombstone
+from storage.api.page_tokens import OtherSignalError
 from storage.api.schemas import Problem, iso
 from storage.errors import StorageError
 
@@ -35,7 +36,7 @@ _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 class UnknownError(NeardupError):
-    """There is no such image, cluster or override."""
+    """There is no such image, cluster, override or alias."""
 
     def __init__(self, word: str, message: str) -> None:
         super().__init__(message)
@@ -87,6 +88,10 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(ConflictError)
     def conflict(request: Request, error: ConflictError) -> JSONResponse:
         return problem(409, "conflict", str(error))
+
+    @app.exception_handler(OtherSignalError)
+    def other_signal(request: Request, error: OtherSignalError) -> JSONResponse:
+        return problem(409, "other-signal", str(error), signal=error.signal)
 
     @app.exception_handler(MismatchError)
     def mismatch(request: Request, error: MismatchError) -> JSONResponse:

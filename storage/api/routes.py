@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from core.errors import BadInputError
 from core.types import ImageId
 from storage.api.errors import GoneError, MovedError, UnknownError
+from storage.api.page_tokens import PageTokens
 from storage.api.paths import LOOKUP, IdInPath, id_of
 from storage.api.schemas import (
     ClusterOut,
@@ -21,6 +22,7 @@ from storage.api.schemas import (
     LookupOut,
     MembersOut,
     MovedProblem,
+    OtherSignalProblem,
     Problem,
     SimilarOut,
     StatsOut,
@@ -29,7 +31,7 @@ from storage.interfaces import ClusterStore, StoreView
 from storage.records import ImageRecord
 from storage.tokens import OtherIdError, decode_token
 
-__all__ = ["known_image", "routes"]
+__all__ = ["OTHER_SIGNAL", "known_image", "routes"]
 
 DEFAULT_PAGE = 100
 """The members of a page when the caller gives no `limit`."""
@@ -47,19 +49,26 @@ _GONE: dict[int | str, dict[str, Any]] = {
 }
 
 
+OTHER_SIGNAL: dict[int | str, dict[str, Any]] = {
+    409: {"model": OtherSignalProblem, "description": "The page before is of another signal."}
+}
 _MOVED: dict[int | str, dict[str, Any]] = {
-    409: {"model": MovedProblem, "description": "The members are in another cluster since the page before."}
+    409: {
+        "model": MovedProblem | OtherSignalProblem,
+        "description": "The members are in another cluster since the page before, or that page is of another signal.",
+    }
 }
 
 Order = Literal["oldest", "newest"]
 
 
-def routes(store: ClusterStore, max_page: int) -> APIRouter:
+def routes(store: ClusterStore, max_page: int, tokens: PageTokens) -> APIRouter:
     """The routes over one store.
 
     Args:
         store: The store that answers.
         max_page: The largest `limit` of a page.
+        tokens: Of the signal.
     """
     router = APIRouter(prefix="/v1", responses=_BAD)
     page_limit = Query(min(DEFAULT_PAGE, max_page), ge=1, le=max_page, description="The most members of a page.")
@@ -91,11 +100,11 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
         image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start, order: Order = page_order
     ) -> SimilarOut:
         """All images of the cluster that an image belongs to, the image included, page by page."""
-        asked = id_of(image_id)
+        asked, token = id_of(image_id), tokens.taken(page_token)
         with store.snapshot() as view:
             found = known_image(view, asked)
             try:
-                page = view.members(found.head, limit, page_token, newest_first=order == "newest")
+                page = view.members(found.head, limit, token, newest_first=order == "newest")
             except OtherIdError:
                 raise MovedError(asked, found.head) from None
             cluster = view.cluster(found.head)
@@ -104,19 +113,19 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
             head=found.head,
             count=0 if cluster is None else cluster.count,
             members=list(page.items),
-            next_page_token=page.next_token,
+            next_page_token=tokens.given(page.next_token),
         )
 
-    @router.get("/images/{image_id}/history", responses=_UNKNOWN, tags=["images"])
+    @router.get("/images/{image_id}/history", responses={**_UNKNOWN, **OTHER_SIGNAL}, tags=["images"])
     def history(image_id: IdInPath, limit: int = page_limit, page_token: str | None = page_start) -> HistoryOut:
         """Every change of an image's head that is kept, oldest first, also if it was deleted. 404: it never had one."""
-        asked = id_of(image_id)
+        asked, token = id_of(image_id), tokens.taken(page_token)
         with store.snapshot() as view:
-            page, first = view.changes(asked, limit, page_token), view.state().history_first
-            known = page.items or page_token is not None
+            page, first = view.changes(asked, limit, token), view.state().history_first
+            known = page.items or token is not None
             if not known and (first == 1 or not (view.image(asked) or view.tombstone(asked))):
                 raise _unknown_image(asked)
-        return HistoryOut.of(asked, page, first)
+        return HistoryOut.of(asked, replace(page, next_token=tokens.given(page.next_token)), first)
 
     @router.get("/clusters/{head}", responses=_UNKNOWN, tags=["clusters"])
     def cluster(head: IdInPath) -> ClusterOut:
@@ -132,15 +141,16 @@ def routes(store: ClusterStore, max_page: int) -> APIRouter:
         head: IdInPath, limit: int = page_limit, page_token: str | None = page_start, order: Order = page_order
     ) -> MembersOut:
         """The members of a cluster, page by page, in the order in which they joined."""
-        asked = id_of(head)
+        asked, token = id_of(head), tokens.taken(page_token)
         with store.snapshot() as view:
             if view.cluster(asked) is None:
                 image = view.image(asked)
-                if page_token is not None and image is not None and image.head != asked:
-                    decode_token(asked, page_token, newest_first=order == "newest")
+                if token is not None and image is not None and image.head != asked:
+                    decode_token(asked, token, newest_first=order == "newest")
                     raise MovedError(asked, image.head)
                 raise _unknown_cluster(asked)
-            return MembersOut.of(view.members(asked, limit, page_token, newest_first=order == "newest"))
+            page = view.members(asked, limit, token, newest_first=order == "newest")
+        return MembersOut.of(replace(page, next_token=tokens.given(page.next_token)))
 
     @router.get("/stats", tags=["store"])
     def stats() -> StatsOut:

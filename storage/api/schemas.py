@@ -24,6 +24,7 @@ __all__ = [
     "LookupOut",
     "MembersOut",
     "MovedProblem",
+    "OtherSignalProblem",
     "Problem",
     "SimilarOut",
     "StatsOut",
@@ -64,6 +65,12 @@ class MovedProblem(Problem):
     """What was listed is now in another cluster."""
 
     head: str = Field(description="Of the cluster to list now, from its first page on.")
+
+
+class OtherSignalProblem(Problem):
+    """What was asked for, such as the page of a token, is of another signal."""
+
+    signal: str = Field(description="The signal that would answer.")
 
 
 class ImageOut(_Out):

@@ -76,6 +76,11 @@ class StorageMetrics:
             "Attempts to rewrite records of a bulk move that failed; each is made again",
             registry=registry,
         )
+        self._alias_failures = Counter(
+            "neardup_storage_alias_file_failures_total",
+            "Contents of the file of aliases that could not be read; the aliases stayed as they were",
+            registry=registry,
+        )
         self._gauges(registry)
         ProcessCollector(namespace="neardup_storage", registry=registry)
 
@@ -237,6 +242,10 @@ class StorageMetrics:
     def move_failed(self) -> None:
         """Counts an attempt to rewrite records of a bulk move that failed and will be made again."""
         self._move_failures.inc()
+
+    def aliases_failed(self) -> None:
+        """Counts a file of aliases that could not be read."""
+        self._alias_failures.inc()
 
     def renamed(self, images: int) -> None:
         """Counts images whose head was forgotten, so that the store gave them another one."""

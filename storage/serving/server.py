@@ -20,6 +20,7 @@ from core.access import OPEN, Access
 from core.disk_metrics import DiskCollector
 from core.lasting import keep_all
 from core.rpc import Listen, RpcServer
+from storage.api.aliases import NO_ALIASES, AliasSettings, FollowedAliases
 from storage.api.app import create_app
 from storage.api.explaining import Explainer
 from storage.api.server import ApiServer
@@ -77,6 +78,8 @@ class StorageServerSettings:
     """Which store: an entry point of the group `neardup.stores`, or `module:Class`."""
     history_days: float = 0.0
     """Older history is removed; 0: none is."""
+    aliases: AliasSettings = NO_ALIASES
+    """Where the HTTP API learns which signal each alias names."""
     load: Callable[[], LoadSettings] | None = None
     """Tells which images the store may begin with; None: no manifest is loaded."""
 
@@ -135,7 +138,8 @@ def serve(settings: StorageServerSettings) -> None:
         if settings.kafka:
             deletes = OrderWriter(partial(KafkaSender, settings.kafka, settings.joined_topic), store.require_kinds)
             parts.callback(deletes.close)
-        app = create_app(store, settings.max_page, registry, settings.api_access, deletes, settings.explainer)
+        aliases = FollowedAliases(settings.aliases, metrics.aliases_failed)
+        app = create_app(store, settings.max_page, registry, settings.api_access, deletes, settings.explainer, aliases)
         api = ApiServer(app, settings.api_host, settings.api_port, settings.listen.tls)
         api.start()
         parts.callback(api.stop)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from stream.cli import (
+    alias_command,
     bootstrap_command,
     dead_letters_commands,
     debug_command,
@@ -105,6 +106,7 @@ app.add_typer(serve_commands.app, name="serve", rich_help_panel=_SERVICE)
 app.add_typer(index_command.app, name="index", rich_help_panel=_SERVICE)
 app.add_typer(store_command.app, name="store", rich_help_panel=_SERVICE)
 app.add_typer(bootstrap_command.app, name="bootstrap", rich_help_panel=_SERVICE)
+app.add_typer(alias_command.app, name="alias", rich_help_panel=_SERVICE)
 app.add_typer(secrets_command.app, name="secrets", rich_help_panel=_SERVICE)
 
 app.command(rich_help_panel=_IMAGES)(publish)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.errors import MismatchError
 from stream.cli.context import AsJson, of
 from stream.cli.output import line, show_json, table
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+    from stream.topic_plans import TopicPlan
 
 __all__ = ["app"]
 
@@ -28,7 +32,9 @@ def create(
         bool, typer.Option("--update", help="Also give existing topics the settings that they should have.")
     ] = False,
 ) -> None:
-    """Create the missing topics, of all signals or of one. Existing topics are not touched without --update.
+    """Create the missing topics: those of all signals and that of aliases, or those of one signal.
+
+    Existing topics are not touched without --update.
 
     Examples:
 
@@ -37,13 +43,11 @@ def create(
         neardup topics create --update
     """
     from stream.broker import Broker
-    from stream.topic_plans import changes, topic_plans
+    from stream.topic_plans import changes
 
     settings = of(context).settings()
-    chosen = [settings.signal(signal)[1]] if signal else list(settings.signals.values())
     with Broker(settings.kafka_access("neardup-topics")) as broker:
-        for each in chosen:
-            plans = topic_plans(each, settings.kafka)
+        for _, plans in _chosen(settings, signal):
             created = set(broker.create(plans))
             for plan in plans:
                 changed = changes(plan, broker.topic_state(plan.name)) if update and plan.name not in created else {}
@@ -51,6 +55,15 @@ def create(
                     broker.alter(plan.name, changed)
                 told = "created" if plan.name in created else _told(changed)
                 line(f"{plan.name}: {told}")
+
+
+def _chosen(settings: Settings, signal: str | None) -> list[tuple[str, list[TopicPlan]]]:
+    """The topics of one signal, or those of each and the one that all share, under the name ""."""
+    from stream.topic_plans import alias_topic_plan, topic_plans
+
+    names = [settings.signal(signal)[0]] if signal else list(settings.signals)
+    found = [(name, topic_plans(settings.signals[name], settings.kafka)) for name in names]
+    return found if signal else [*found, ("", [alias_topic_plan(settings.kafka)])]
 
 
 def _told(changed: Mapping[str, str]) -> str:
@@ -69,12 +82,10 @@ def check(context: typer.Context, signal: OneSignal = None) -> None:
     """
     from stream.broker import Broker
     from stream.topic_check import topic_problems
-    from stream.topic_plans import topic_plans
 
     settings = of(context).settings()
-    chosen = [settings.signal(signal)[1]] if signal else list(settings.signals.values())
     with Broker(settings.kafka_access("neardup-topics")) as broker:
-        found = [problem for each in chosen for problem in topic_problems(broker, topic_plans(each, settings.kafka))]
+        found = [problem for _, plans in _chosen(settings, signal) for problem in topic_problems(broker, plans)]
     for problem in found:
         line(problem)
     if found:
@@ -90,15 +101,13 @@ def list_topics(context: typer.Context, signal: OneSignal = None, as_json: AsJso
         neardup topics list --json
     """
     from stream.broker import Broker
-    from stream.topic_plans import topic_plans
 
     settings = of(context).settings()
-    names = [settings.signal(signal)[0]] if signal else list(settings.signals)
     rows = []
     with Broker(settings.kafka_access("neardup-topics")) as broker:
         there = broker.topics()
-        for name in names:
-            for plan in topic_plans(settings.signals[name], settings.kafka):
+        for name, plans in _chosen(settings, signal):
+            for plan in plans:
                 ends = broker.ends(plan.name) if plan.name in there else None
                 rows.append(
                     {

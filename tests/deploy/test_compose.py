@@ -16,6 +16,7 @@ import yaml
 from core.access import Right
 from core.errors import SettingsError
 from stream.access import api_access, credentials, make_keys
+from stream.alias_places import alias_file
 from stream.data_folders import with_data
 from stream.job_watch import disk_folders
 from stream.local.foreground import main as foreground
@@ -163,6 +164,18 @@ def test_what_is_mounted_exists_and_data_lies_where_the_settings_say(
     # Whoever writes, reads or picks a checkpoint sees the same folder under the same name.
     assert mounts["jobmanager"]["job"] == mounts["taskmanager"]["job"] == mounts["job"]["job"] == str(signal / "job")
     assert mounts["broker"]["kafka"] == str(container_settings.data_dir / "kafka")
+
+
+def test_every_storage_server_reads_the_aliases_that_the_command_line_writes(
+    services: Services, container_settings: Settings
+) -> None:
+    folder = str(alias_file(container_settings).parent)
+    readers = [name for name, service in services.items() if " serve storage" in " ".join(service.get("command", []))]
+    assert readers == ["storage"]
+    for name in readers:
+        assert f"aliases:{folder}:ro" in services[name]["volumes"]
+    # A folder is mounted, not the file, which is replaced as a whole.
+    assert f"aliases:{folder}" in services["neardup"]["volumes"]
 
 
 def test_the_runner_sees_every_disk_that_no_other_part_shows(services: Services, container_settings: Settings) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.aliases import Alias, SignalPlace, encode_record
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.types import Cause, ImageId, Versions
 from manifests.manifest import Kind, Manifest, ManifestFile
@@ -19,6 +20,7 @@ from storage.memory import MemoryStore
 from storage.records import HistoryEntry
 from storage.serving.assignments import message_of
 from storage.testing.decisions import EPOCH
+from stream.kafka_settings import KafkaSettings
 from stream.settings import Topics
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +72,13 @@ def test_notifications() -> None:
 
 
 def test_topics() -> None:
-    assert first_cells("Kafka topics") - {"kafka.partitions"} == set(Topics().model_dump().values())
+    signal = set(Topics().model_dump().values())
+    assert first_cells("Kafka topics") - {"kafka.partitions"} == signal | {KafkaSettings().aliases_topic}
+
+
+def test_aliases() -> None:
+    record = json.loads(encode_record(Alias("photos", 0), SignalPlace("http://a")))
+    assert first_cells("`neardup.aliases`") == set(record)
 
 
 def test_every_column_of_parquet_is_named_as_the_reader_does() -> None:

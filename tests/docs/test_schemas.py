@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from core.aliases import NAME, Alias, encode_record
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.known_verdicts import KnownVerdict
 from core.overrides import OverrideKind, RollbackRequest
@@ -25,9 +26,12 @@ from storage.testing.decisions import EPOCH, fill, forgets, put
 from storage.testing.forgetting import erase_all
 from storage.testing.model import StoreModel, seeded_actions
 from storage.testing.overrides import JOB, say
+from stream.alias_places import signal_places
+from stream.settings import load_settings
 from tests.support.traces import sample_trace
 
-SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+ROOT = Path(__file__).parents[2]
+SCHEMAS = ROOT / "docs" / "schemas"
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -99,6 +103,13 @@ def test_replay_requests() -> None:
     before = KnownVerdict(ImageId("h"), Cause.MATCHED, 0.9, ImageId("m"), Versions("1", "i"))
     for each in (request, replace(request, before=before)):
         check(schema("replay-request"), json.loads(encode_request(each)))
+
+
+@pytest.mark.parametrize("previous", [None, "old"])
+def test_aliases(previous: str | None) -> None:
+    places = signal_places(load_settings(ROOT / "neardup.toml"))
+    check(schema("alias"), json.loads(encode_record(Alias("photos", 5, "ann", "why", previous), places["photos"])))
+    assert schema("alias")["properties"]["signal"]["pattern"] == NAME
 
 
 @pytest.mark.parametrize("kind", TraceKind)

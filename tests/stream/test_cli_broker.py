@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,22 @@ from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.errors import MismatchError
 from core.notifications import Half, decode
 from core.traces import trace_json
+from core.types import Cause, ImageId, Versions
+from examples.extending.alias_consumer import follow
+from storage.records import HistoryEntry
+from storage.serving.assignments import message_of
+from storage.testing.decisions import EPOCH
 from stream.broker import Broker, producer
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from stream.local.parts import flink_parts
+from stream.local.resolved import resolved_toml
 from stream.local.supervisor import Deployment
 from stream.settings import Settings
 from stream.topic_check import require_topics
 from stream.topic_plans import TopicPlan, topic_plans
 from stream.topic_reader import TopicReader
-from tests.support.stack import eventually, stack_settings
+from tests.support.stack import PHOTOS, eventually, stack_settings
 from tests.support.traces import sample_trace
 
 pytestmark = pytest.mark.cluster
@@ -90,6 +97,7 @@ def test_topics_are_made_once_and_as_they_must_be(run: Run, settings: Settings) 
     listed = {row["topic"]: row for row in json.loads(run("topics", "list", "--json")[1])}
     assert listed["neardup.photos.joined"]["partitions"] == 1
     assert listed["neardup.photos.embeddings.search"]["partitions"] == settings.kafka.partitions
+    assert (listed["neardup.aliases"]["signal"], listed["neardup.aliases"]["partitions"]) == ("", 1)
     assert all(row["exists"] for row in listed.values())
 
 
@@ -445,3 +453,112 @@ def test_a_topic_that_is_not_there_is_said(run: Run, settings: Settings, monkeyp
     code, _, err = run("dead-letters")
     assert code == Exit.UNAVAILABLE
     assert "other.dead-letter: run `neardup topics create`" in err
+
+
+@pytest.fixture
+def two_signals(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Run) -> dict[str, str]:
+    """The settings have two other signals, and every topic is there; gives the `assignments` of each."""
+    both = stack_settings(tmp_path, {"older": PHOTOS, "newer": PHOTOS}).model_copy(update={"kafka": settings.kafka})
+    file = tmp_path / "neardup.toml"
+    file.write_text(resolved_toml(both), encoding="utf-8")
+    monkeypatch.setenv("NEARDUP_SETTINGS", str(file))
+    monkeypatch.setenv("NEARDUP_API_TOKEN", "write-key")
+    assert run("topics", "create")[0] == Exit.OK
+    return {name: signal.topic("assignments") for name, signal in both.signals.items()}
+
+
+def change(number: int, image_id: str, head: str) -> bytes:
+    """A record of `assignments`."""
+    entry = HistoryEntry(
+        number=number,
+        image_id=ImageId(image_id),
+        old_head=None,
+        new_head=ImageId(head),
+        cause=Cause.MATCHED,
+        score=None,
+        matched=None,
+        place=0,
+        offset=0,
+        version=1,
+        decided_at_ms=0,
+        created_at_ms=0,
+        arrived_at_ms=0,
+        versions=Versions(),
+    )
+    return message_of(entry, EPOCH).value
+
+
+def test_a_consumer_of_an_alias_goes_where_people_send_it(
+    run: Run, settings: Settings, two_signals: dict[str, str]
+) -> None:
+    """The example of `docs/extending.md` against the commands and a real broker."""
+    access = settings.kafka_access("test")
+    sender = producer(access, 1 << 20)
+
+    def send(signal: str, *values: bytes) -> None:
+        for value in values:
+            sender.send(two_signals[signal], value=value)
+        sender.flush()
+
+    send("older", change(1, "a", "a"), change(2, "b", "a"))
+    send("newer", *(change(number, f"image-{number}", "image-1") for number in range(1, 2001)))
+    seen = follow(settings.kafka.servers, settings.kafka.aliases_topic, "live")
+    assert next(seen) == {}
+    assert run("alias", "set", "live", "older", "--force")[0] == Exit.OK
+    old = until(seen, lambda heads: heads.get("b") == "a")
+    assert run("alias", "set", "live", "newer", "--expect", "older", "--force")[0] == Exit.OK
+    # Between the two there is nothing: no heads of both, and none of the new ones before all are there.
+    shown = []
+    until(seen, lambda heads: bool(shown.append(dict(heads))) or "image-1" in heads)
+    assert {frozenset(each.items()) for each in shown[:-1]} <= {frozenset(old.items())}
+    assert shown[-1] == {f"image-{number}": "image-1" for number in range(1, 2001)}
+    send("newer", change(2001, "late", "late"), change(2002, "image-7", ""))
+    until(seen, lambda heads: heads.get("late") == "late" and "image-7" not in heads)
+    assert run("alias", "back", "live", "--force")[0] == Exit.OK
+    until(seen, lambda heads: heads == old)
+    assert run("alias", "drop", "live")[0] == Exit.OK
+    send("older", change(3, "c", "c"))
+    until(seen, lambda heads: heads == {**old, "c": "c"})
+    seen.close()
+    with TopicReader(access, settings.kafka.aliases_topic) as reader:
+        records = [(each.key, json.loads(each.value) if each.value else None) for each in reader.last(100)]
+    assert [key for key, _ in records] == [b"live"] * 4
+    assert [value and (value["signal"], value["previous"]) for _, value in records] == [
+        ("older", None),
+        ("newer", "older"),
+        ("older", "newer"),
+        None,
+    ]
+    sender.close()
+
+
+def until(seen: Iterable[dict[str, str]], holds: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """A copy of the first heads of which something holds."""
+    return dict(next(heads for heads in islice(seen, 300) if holds(heads)))
+
+
+@pytest.mark.usefixtures("two_signals")
+def test_an_alias_is_set_also_where_its_topic_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEARDUP_KAFKA__ALIASES_TOPIC", "elsewhere")
+    code, _, err = run("alias", "set", "live", "newer", "--force")
+    assert code == Exit.UNAVAILABLE
+    assert "no topic elsewhere: run `neardup topics create`" in err
+    assert "run `neardup alias set live newer` once Kafka answers" in err
+    assert json.loads(run("alias", "list", "--json")[1])[0]["signal"] == "newer"
+    assert run("topics", "create")[0] == Exit.OK
+    assert run("alias", "set", "live", "newer")[0] == Exit.OK
+
+
+@pytest.mark.usefixtures("two_signals")
+def test_the_topic_of_aliases_is_compacted_and_checked(run: Run, settings: Settings) -> None:
+    topic = settings.kafka.aliases_topic
+    assert run("topics", "check")[0] == Exit.OK
+    with Broker(settings.kafka_access("test")) as broker:
+        assert broker.topic_state(topic).configs["cleanup.policy"] == "compact"
+        broker.alter(topic, {"cleanup.policy": "delete"})
+    code, said, _ = run("topics", "check")
+    assert code == Exit.MISMATCH
+    assert f"{topic} has cleanup.policy=delete (needs compact)" in said
+    assert run("topics", "check", "--signal", "older")[0] == Exit.OK
+    assert f"{topic}: changed cleanup.policy=compact" in run("topics", "create", "--update")[1]
+    assert run("topics", "check")[0] == Exit.OK

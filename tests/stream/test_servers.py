@@ -14,12 +14,14 @@ import pytest
 from core.errors import SettingsError
 from storage.serving import server
 from stream import servers
+from stream.access import api_url
+from stream.alias_places import alias_file
 from stream.bootstrap.signal import load_signal
 from stream.cli.exits import Exit
 from stream.hashing import code_settings
 from stream.servers import search_server_settings, serve_storage, store_identity
 from stream.settings import load_settings
-from tests.support.stack import ROOT, stack_settings
+from tests.support.stack import PHOTOS, ROOT, stack_settings
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +68,20 @@ def test_a_first_load_makes_the_codes_of_the_settings(monkeypatch: pytest.Monkey
     assert load.signal.name in store_identity(settings, "photos").replace("signal ", "", 1)
     assert load.signal.code == coder.fingerprint
     assert load.rows_per_s == 2000.0
+
+
+def test_the_api_learns_where_aliases_lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[server.StorageServerSettings] = []
+    monkeypatch.setattr(server, "serve", told.append)
+    settings = stack_settings(tmp_path, {"old": PHOTOS, "new": PHOTOS})
+    for name in ("old", "new"):
+        serve_storage(settings, name)
+    assert [one.aliases.signal for one in told] == ["old", "new"]
+    assert {one.aliases.file for one in told} == {alias_file(settings)}
+    for one in told:
+        assert {name: place.api for name, place in one.aliases.places.items()} == {
+            name: api_url(settings, name) for name in ("old", "new")
+        }
 
 
 @pytest.mark.parametrize("days", ["-1", "inf", "nan", "40000"])

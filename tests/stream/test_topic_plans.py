@@ -13,7 +13,7 @@ from core.errors import SettingsError
 from core.notifications import LARGEST_RECORD_BYTES, MAX_JOINED_BYTES
 from stream.kafka_settings import KafkaSettings
 from stream.settings import TraceSettings
-from stream.topic_plans import TopicPlan, TopicState, changes, problems, topic_plans
+from stream.topic_plans import TopicPlan, TopicState, alias_topic_plan, changes, problems, topic_plans
 from tests.support.stack import stack_settings
 
 BROKERS = ("a:1", "b:1", "c:1")
@@ -94,6 +94,19 @@ def test_only_the_embedding_topics_have_a_budget_and_an_end(plans: Plans) -> Non
         assert int(configs["retention.ms"]) == 2.5 * DAY_MS
     assert {made[name].configs["retention.bytes"] for name in ORDERS} == {"-1"}
     assert made["dead-letter"].configs["retention.ms"] == "-1"
+
+
+def test_the_last_record_of_each_alias_is_kept() -> None:
+    for kafka in (KafkaSettings(), KafkaSettings(bootstrap=BROKERS, replication=3, flush=False, aliases_topic="a.b")):
+        plan = alias_topic_plan(kafka)
+        assert (plan.name, plan.partitions, plan.ordered) == (kafka.aliases_topic, 1, True)
+        assert plan.configs["cleanup.policy"] == "compact"
+        assert ("flush.messages" in plan.configs) == kafka.flush
+        assert problems(plan, as_planned(plan)) == []
+        for key, value in (("cleanup.policy", "delete"), ("message.timestamp.type", "CreateTime")):
+            [said] = problems(plan, replace(as_planned(plan), configs={**plan.configs, key: value}))
+            assert f"{key}={value}" in said
+        assert "its records are one order" in problems(plan, replace(as_planned(plan), partitions=2))[0]
 
 
 def test_a_budget_that_no_partition_can_keep_is_refused() -> None:

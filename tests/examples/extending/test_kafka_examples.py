@@ -1,7 +1,8 @@
-"""The producer and the consumer of the examples, without a broker."""
+"""The producer and the consumers of the examples, without a broker."""
 
 from __future__ import annotations
 
+import json
 import random
 import runpy
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from core.notifications import EmbeddingSpec, Half, decode
 from core.types import Cause, ImageId, Versions
+from examples.extending import alias_consumer
 from examples.extending.consumer import newest_heads
 from examples.extending.producer import send
 from storage.records import FirstLoad, HistoryEntry, StoreEpoch
@@ -136,3 +138,117 @@ def test_the_consumer_as_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     runpy.run_path(str(FOLDER / "consumer.py"), run_name="__main__")
     assert (asked["topic"], asked["auto_offset_reset"]) == ("p.assignments", "earliest")
     assert sorted(capsys.readouterr().out.splitlines()) == ["a a", "b a", "c a"]
+
+
+class FakeBroker:
+    """Topics of one partition, and consumers that get one record a poll."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, list[SimpleNamespace]] = {"aliases": [], "old": [], "new": []}
+        self.open = 0
+
+    def point(self, name: str, topic: str | None) -> None:
+        value = None if topic is None else json.dumps({"topics": {"assignments": topic}}).encode()
+        self.topics["aliases"].append(SimpleNamespace(key=name.encode(), value=value))
+
+    def send(self, topic: str, *values: bytes) -> None:
+        self.topics[topic] += [SimpleNamespace(key=b"", value=value) for value in values]
+
+    def consumer(self, bootstrap_servers: str, auto_offset_reset: str) -> FakeConsumer:
+        assert (bootstrap_servers, auto_offset_reset) == ("broker:9092", "earliest")
+        return FakeConsumer(self)
+
+
+class FakeConsumer:
+    def __init__(self, broker: FakeBroker) -> None:
+        self.broker = broker
+        self.at = 0
+
+    def __enter__(self) -> FakeConsumer:
+        self.broker.open += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.broker.open -= 1
+
+    def assign(self, parts: list[kafka.TopicPartition]) -> None:
+        (self.part,) = parts
+        assert self.part.partition == 0
+
+    def end_offsets(self, parts: list[kafka.TopicPartition]) -> dict[kafka.TopicPartition, int]:
+        return {part: len(self.broker.topics[part.topic]) for part in parts}
+
+    def poll(self, timeout_ms: int) -> dict[kafka.TopicPartition, list[SimpleNamespace]]:
+        found = self.broker.topics[self.part.topic][self.at : self.at + 1]
+        self.at += len(found)
+        return {self.part: found} if found else {}
+
+    def position(self, part: kafka.TopicPartition) -> int:
+        return self.at
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
+    broker = FakeBroker()
+    broker.send("old", *CHANGES)
+    monkeypatch.setattr(alias_consumer, "KafkaConsumer", broker.consumer)
+    return broker
+
+
+def test_an_alias_is_followed_and_heads_are_replaced_at_once(broker: FakeBroker) -> None:
+    seen = alias_consumer.follow("broker:9092", "aliases", "live")
+    assert [next(seen) for _ in range(3)] == [{}] * 3
+    broker.point("other", "new")
+    broker.point("live", "old")
+    # Two polls find the alias, and three more the rest of the four changes that were there.
+    assert [dict(next(seen)) for _ in range(5)] == [{}, {}, {}, {}, HEADS]
+    broker.send("new", *(change(number, f"n{number}", "n1") for number in range(1, 4)))
+    broker.point("live", "new")
+    shown = [dict(next(seen)) for _ in range(3)]
+    assert shown == [HEADS, HEADS, {"n1": "n1", "n2": "n1", "n3": "n1"}]
+    assert broker.open == 2  # the alias and the new signal
+    broker.send("old", change(5, "late", "late"))
+    broker.point("live", None)
+    assert [len(next(seen)) for _ in range(3)] == [3, 3, 3]
+    broker.point("live", "old")
+    assert [dict(next(seen)) for _ in range(6)][-2:] == [{**HEADS, "late": "late"}] * 2
+    seen.close()
+    assert broker.open == 0
+
+
+def test_an_alias_that_moves_again_before_its_signal_has_caught_up(broker: FakeBroker) -> None:
+    """The heads before stay up to date, and of the signal between the two nothing is shown."""
+    seen = alias_consumer.follow("broker:9092", "aliases", "live")
+    broker.point("live", "old")
+    assert [dict(next(seen)) for _ in range(4)][-1] == HEADS
+    broker.send("new", *(change(number, f"n{number}", "n1") for number in range(1, 9)))
+    broker.point("live", "new")
+    broker.send("old", change(5, "d", "a"))
+    assert [dict(next(seen)) for _ in range(2)] == [{**HEADS, "d": "a"}] * 2
+    broker.point("live", "old")
+    assert [dict(next(seen)) for _ in range(9)] == [{**HEADS, "d": "a"}] * 9
+    assert broker.open == 2
+
+
+def test_the_consumer_of_an_alias_as_a_program(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker.point("live", "old")
+
+    class Ended(FakeConsumer):
+        def poll(self, timeout_ms: int) -> dict[kafka.TopicPartition, list[SimpleNamespace]]:
+            if self.part.topic == "aliases" and len(capsys_lines()) == 4:
+                raise KeyboardInterrupt
+            return super().poll(timeout_ms)
+
+    said: list[str] = []
+
+    def capsys_lines() -> list[str]:
+        said.extend(capsys.readouterr().out.splitlines())
+        return said
+
+    monkeypatch.setattr(kafka, "KafkaConsumer", lambda **_: Ended(broker))
+    monkeypatch.setattr(sys, "argv", ["alias_consumer.py", "broker:9092", "aliases", "live"])
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(FOLDER / "alias_consumer.py"), run_name="__main__")
+    assert said == ["0 images, 0 clusters"] * 3 + ["3 images, 1 clusters"]

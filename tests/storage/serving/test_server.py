@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.alias_file import write_aliases
+from core.aliases import Alias
 from core.errors import MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadState
 from core.overrides import JOB_KINDS, OverrideKind, OverrideRequest
@@ -35,7 +37,9 @@ SERVE = """
 import logging, os, sys
 from pathlib import Path
 from core.access import Access, Right
+from core.aliases import SignalPlace
 from core.rpc import Listen
+from storage.api.aliases import AliasSettings
 from storage.serving import move_loop
 from storage.serving.server import StorageServerSettings, serve
 from tests.support.loadable import load_settings
@@ -60,6 +64,7 @@ serve(
         identity=identity,
         store_class=store_class,
         history_days=float(os.environ.get("HISTORY_DAYS", "0")),
+        aliases=AliasSettings(Path(folder).parent / "aliases.json", "photos", {"photos": SignalPlace("http://photos")}),
         load=lambda: load_settings(float(os.environ.get("LOAD_ROWS_PER_S", "0"))),
     )
 )
@@ -142,6 +147,19 @@ def test_it_serves_outlives_a_kill_and_stops(server: ServerFolder) -> None:
     assert log.count("publishing waits") == 1
     assert "Traceback" not in log
     assert not server.answers()
+
+
+def test_aliases_are_followed_while_it_serves(server: ServerFolder) -> None:
+    file = server.folder.parent / "aliases.json"
+    server.start()
+    assert server.get("/v1/aliases").json() == {"signal": "photos", "aliases": [], "fault": None}
+    write_aliases(file, {"live": Alias("photos", 0)})
+    asked = server.get("/v1/aliases/live/stats")
+    assert (asked.json()["images"], asked.headers["Neardup-Signal"]) == (0, "photos")
+    file.write_bytes(b"")
+    assert server.get("/v1/aliases/live/stats").is_success
+    assert "neardup_storage_alias_file_failures_total 1.0" in server.get("/metrics").text
+    assert server.log.read_text().count("aliases.json: the file of aliases is none") == 1
 
 
 def test_history_that_is_too_old_goes_but_for_the_newest(server: ServerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
