@@ -1,8 +1,8 @@
 """The records that travel between the parts: ids, positions in the order, candidates, memberships and decisions.
 
 Everything here is frozen and plain: named tuples where a batch makes thousands (they are made five times faster than
-frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours, so search, storage and operators can
-share it.
+frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours but other plain words, so search, storage
+and operators can share it.
 
 Words used throughout (`docs/glossary.md` has all of them):
 
@@ -26,6 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, NewType
+
+from core.manifest_rows import MemberRow
 
 ImageId = NewType("ImageId", str)
 """An image id that was checked: 1 to 256 bytes of UTF-8 (see `core.notifications.image_id`)."""
@@ -314,3 +316,5 @@ class Decision:
     """The request that a replay answers; storage keeps that it was applied."""
     forget: bool = False
     """The delete shall leave nothing of the image. If it names a cluster, storage gives the cluster another head."""
+    member: MemberRow | None = None
+    """The row of a manifest that the record is, and what became of it. Storage counts each row once."""

@@ -11,7 +11,7 @@ from clustering.assignment import Arrival, Deleting, Replaying
 from clustering.packed import PackedCandidates
 from core.dead_letters import BadRecord
 from core.errors import BadInputError, FaultError
-from core.notifications import JoinedContent, decode_joined
+from core.notifications import JoinedContent, decode_joined, image_id_of
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
 from core.types import DeadLetterRecord, ImageId, RequestPosition, RequestSource, Thresholds, Versions
 from operators.in_flight_pb2 import InFlight, Scores
@@ -98,7 +98,7 @@ def arrival(in_flight: InFlight, content: JoinedContent | None, dead_letter: Dea
     return Arrival(
         offset=in_flight.offset,
         checksum=in_flight.checksum,
-        image_id=ImageId("" if content is None else content.image_id),
+        image_id=ImageId("") if content is None else image_id_of(content),
         version=answer.image_version if version is None else version,
         place=answer.place,
         score_code=answer.score_code,

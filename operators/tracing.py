@@ -20,7 +20,7 @@ from clustering.planning import Judgement
 from clustering.recorded import recorded_judgement
 from core.dead_letters import BadRecord
 from core.errors import DeadlineError, UnavailableError
-from core.notifications import JoinedContent, decode_joined
+from core.notifications import JoinedContent, decode_joined, image_id_of
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
 from core.scores import shortest
 from core.trace_policy import TracePolicy
@@ -170,7 +170,7 @@ def _base(one: InFlight, content: JoinedContent | BadRecord, reason: TraceReason
     """What is known of a record without its verdict."""
     trace = Trace(
         kind=TraceKind.IMAGE,
-        image_id="" if isinstance(content, BadRecord) else content.image_id,
+        image_id="" if isinstance(content, BadRecord) else image_id_of(content),
         version=0,
         position=one.offset,
         place=-1,
