@@ -23,7 +23,7 @@ def log_entry(offset: int, payload: bytes, decoded: JoinedContent | BadRecord) -
         case JoinedReplay():
             return LogEntry(offset=offset, checksum=checksum, replay=_replay(decoded))
         case JoinedMember():
-            return LogEntry(offset=offset, checksum=checksum, insert=decoded.image)
+            return LogEntry(offset=offset, checksum=checksum, insert=decoded.image, unsearched=True)
         case JoinedImage():
             return LogEntry(offset=offset, checksum=checksum, insert=decoded)
 
