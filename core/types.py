@@ -217,7 +217,7 @@ class Cause(StrEnum):
     RENAMED = "renamed"
     """The head of its cluster was forgotten, and the cluster has another head."""
     BOOTSTRAPPED = "bootstrapped"
-    """A manifest says that it belongs to the cluster of this head."""
+    """A manifest says so, by the head that it names; this is where that head was when the image came."""
     FORGOTTEN = "forgotten"
     """Of a history entry alone: it was about an image that was forgotten, and nothing but its number is left."""
 
@@ -232,7 +232,7 @@ class Trigger(StrEnum):
     ROLLBACK = "rollback"
     """Somebody, who rolled back to an earlier time."""
     MANIFEST = "manifest"
-    """A first load."""
+    """A manifest: a first load, or a row of a later one, which is a record of the order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ counts only if it comes after that one.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from core.first_loads import LoadRequest, LoadState
@@ -46,7 +47,7 @@ def as_said(kept: DeltaProgress | None, said: DeltaProgress, now_ms: int) -> Del
     return _ended(replace(said, applied=kept.applied, counts=kept.counts, examples=kept.examples), now_ms)
 
 
-def without(progress: DeltaProgress, image_ids: frozenset[ImageId]) -> DeltaProgress:
+def without(progress: DeltaProgress, image_ids: Container[ImageId]) -> DeltaProgress:
     """Without the examples that name these images, since they were forgotten."""
     kept = tuple(each for each in progress.examples if each.image_id not in image_ids)
     return progress if len(kept) == len(progress.examples) else replace(progress, examples=kept)

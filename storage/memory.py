@@ -104,7 +104,7 @@ class _Content(StoreView):
         return self.delta_of.get(manifest_id)
 
     def deltas(self) -> Sequence[DeltaProgress]:
-        return sorted(self.delta_of.values(), key=lambda each: (each.started_ms, each.request.manifest_id))
+        return tuple(sorted(self.delta_of.values(), key=lambda each: (each.started_ms, each.request.manifest_id)))
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         return self.image_of.get(image_id)

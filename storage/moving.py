@@ -132,6 +132,8 @@ class StagedMoves:
         """
         image = self.image(move.image_id)
         self._check(decision, move, image, own)
+        if move.cause is Cause.BOOTSTRAPPED and move.matched is not None:
+            move = replace(move, matched=self.told(move.matched))
         number = self._next_number()
         if image is not None and move.new_head == NO_HEAD:
             self._delete(image)
@@ -179,7 +181,7 @@ class StagedMoves:
         else:
             self._leave(image)
             self._join(after.head, image.image_id, sequence, founding)
-        matched = None if after.matched is None else self._told(after.matched)
+        matched = None if after.matched is None else self.told(after.matched)
         moved = replace(after, matched=matched, edge_sequence=sequence)
         self.changes.images[image.image_id] = moved
         self.changes.history.append(overridden(number, override, image.head, moved, self.changes.state))
@@ -243,8 +245,8 @@ class StagedMoves:
         there = changed[name] if name in changed else self._reader.tombstone(name)
         return image_id if there is None else name
 
-    def _told(self, image_id: ImageId) -> ImageId:
-        """What a record may say for an image that matched earlier: if it was forgotten since, its pseudonym."""
+    def told(self, image_id: ImageId) -> ImageId:
+        """What a record may say for an image that somebody names: if it was forgotten, its pseudonym."""
         return image_id if self.image(image_id) is not None else self.tombstone_name(image_id)
 
     def cluster(self, head: ImageId) -> ClusterRecord | None:

@@ -218,6 +218,11 @@ class HistoryEntry:
         """By which the image joined the new head, unless that is the old one too."""
         return self.number + self.ahead
 
+    @property
+    def is_of_order(self) -> bool:
+        """Whether the record of the order at `offset` made it, or a first load. Else people did."""
+        return self.trigger in (Trigger.STREAM, Trigger.MANIFEST)
+
 
 @dataclass(frozen=True, slots=True)
 class StoreEpoch:

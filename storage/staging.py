@@ -98,7 +98,7 @@ class _Stage:
         if decision.outcome is not _OUTCOMES.get(member.result, Outcome.DECIDED):
             contradict(decision, f"it is {decision.outcome}, and its row is {member.result}")
         progress = self.moves.delta(member.manifest_id) or begun(member.manifest_id, decision.decided_at_ms)
-        counted = with_row(progress, member, decision.image_id, decision.decided_at_ms)
+        counted = with_row(progress, member, self.moves.told(decision.image_id), decision.decided_at_ms)
         self.moves.changes.deltas[member.manifest_id] = counted
 
     def _ignore(self, decision: Decision) -> None:

@@ -399,7 +399,7 @@ class SnapshotView(PointReads, StoreView):
     def deltas(self) -> Sequence[DeltaProgress]:
         """See `StoreView.deltas`."""
         found = (state_codec.decode_delta_progress(value) for _, value in self._scan(META, DELTA, DELTA))
-        return sorted(found, key=lambda each: (each.started_ms, each.request.manifest_id))
+        return tuple(sorted(found, key=lambda each: (each.started_ms, each.request.manifest_id)))
 
     def swept_unscored(self, after: int) -> Iterator[tuple[int, int]]:
         """See `StoreView.swept_unscored`."""

@@ -1,4 +1,4 @@
-"""How late the images of the stream are that storage wrote last. Replays give way to them."""
+"""How late the images of the stream are that storage wrote last. Replays and rows of manifests give way to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ FRESH_MS = 2000
 
 
 class LiveDelay:
-    """The time from the arrival of an image's second half in Kafka to its synced verdict. Replays do not count."""
+    """The time from the arrival of an image's second half in Kafka to its synced verdict. Replays and rows of
+    manifests do not count.
+    """
 
     def __init__(self) -> None:
         """Begins without an image."""
@@ -24,7 +26,9 @@ class LiveDelay:
     def written(self, decisions: Sequence[Decision], now_ms: int) -> None:
         """These were written and synced at `now_ms`, in ms since the epoch."""
         delays = [
-            now_ms - one.arrived_at_ms for one in decisions if one.outcome is Outcome.DECIDED and one.arrived_at_ms > 0
+            now_ms - one.arrived_at_ms
+            for one in decisions
+            if one.outcome is Outcome.DECIDED and one.member is None and one.arrived_at_ms > 0
         ]
         if delays:
             self._delay_ms, self._at_ms = max(0, median_low(delays)), now_ms

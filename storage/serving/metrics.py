@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from core.call_metrics import CallMetrics
 from core.first_loads import LoadReport, LoadState
+from core.manifest_rows import RowResult
 from core.recent_share import RecentShare
 from core.types import Cause, Decision, Outcome
 from storage.records import StoreState
@@ -101,6 +102,13 @@ class StorageMetrics:
             "neardup_storage_decisions_total", "Decisions written, by outcome", ["outcome"], registry=registry
         )
         self.moves = Counter("neardup_storage_moves_total", "Moves written, by cause", ["cause"], registry=registry)
+        self.rows = Counter(
+            "neardup_storage_manifest_rows_total",
+            "Decisions on rows of manifests after the first load, by what became of the row; a row that is written "
+            "again counts again",
+            ["result"],
+            registry=registry,
+        )
         self.verdict_seconds = Histogram(
             "neardup_storage_verdict_seconds",
             "Time from the arrival of an image's second half in Kafka to its synced verdict",
@@ -111,6 +119,8 @@ class StorageMetrics:
             self.outcomes.labels(outcome.value)
         for cause in Cause:
             self.moves.labels(cause.value)
+        for result in RowResult:
+            self.rows.labels(result.value)
 
     def _publisher(self, registry: CollectorRegistry) -> None:
         self._sent = Counter(
@@ -249,6 +259,9 @@ class StorageMetrics:
             self.outcomes.labels(decision.outcome.value).inc()
             for move in decision.moves:
                 self.moves.labels(move.cause.value).inc()
+            if decision.member is not None:  # its head and its time are those of a manifest
+                self.rows.labels(decision.member.result.value).inc()
+                continue
             if decision.outcome is Outcome.DECIDED and decision.moves:
                 self._heads.add(decision.moves[0].new_head)
             if decision.outcome is Outcome.DECIDED and decision.arrived_at_ms > 0:

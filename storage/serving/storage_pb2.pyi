@@ -414,6 +414,7 @@ class Decision(google.protobuf.message.Message):
     TOMBSTONE_FIELD_NUMBER: builtins.int
     REQUEST_FIELD_NUMBER: builtins.int
     FORGET_FIELD_NUMBER: builtins.int
+    MEMBER_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     outcome: builtins.str
@@ -446,6 +447,10 @@ class Decision(google.protobuf.message.Message):
     def request(self) -> global___AppliedRequest:
         """of a replay: the request that it answers"""
 
+    @property
+    def member(self) -> global___MemberRow:
+        """of a row of a manifest"""
+
     def __init__(
         self,
         *,
@@ -469,11 +474,36 @@ class Decision(google.protobuf.message.Message):
         tombstone: global___Tombstone | None = ...,
         request: global___AppliedRequest | None = ...,
         forget: builtins.bool = ...,
+        member: global___MemberRow | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter", "request", b"request", "tombstone", b"tombstone"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "forget", b"forget", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "request", b"request", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "tombstone", b"tombstone", "truncated", b"truncated", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter", "member", b"member", "request", b"request", "tombstone", b"tombstone"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "forget", b"forget", "image_id", b"image_id", "index_version", b"index_version", "member", b"member", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "request", b"request", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "tombstone", b"tombstone", "truncated", b"truncated", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
+
+@typing.final
+class MemberRow(google.protobuf.message.Message):
+    """A row of a manifest, and what became of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    ROW_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    row: builtins.int
+    result: builtins.str
+    """as `core.manifest_rows.RowResult` names it"""
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+        row: builtins.int = ...,
+        result: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id", "result", b"result", "row", b"row"]) -> None: ...
+
+global___MemberRow = MemberRow
 
 @typing.final
 class DeadLetterRecord(google.protobuf.message.Message):

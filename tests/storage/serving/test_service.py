@@ -25,6 +25,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
+from core.manifest_rows import MemberRow, RowResult
 from core.notifications import MAX_IMAGE_VERSION, RECORD_KINDS
 from core.rpc import Listen, RpcServer
 from core.types import (
@@ -126,6 +127,15 @@ def test_decisions_come_out_as_they_went_in(steps: list[Any]) -> None:
 def test_a_score_of_zero_is_not_no_score() -> None:
     move = Move(A, None, B, Cause.MATCHED, 0.0, B)
     assert read_decision(decision_message(decided(0, A, move))).moves == (move,)
+
+
+def test_rows_come_out_as_they_went_in() -> None:
+    decision = decided(3, A, Move(A, None, A, Cause.FOUNDED), member=MemberRow("0f" * 16, 0, RowResult.FOUNDED))
+    message = decision_message(decision)
+    assert read_decision(message) == decision
+    message.member.result = "lost"
+    with pytest.raises(RefusedError, match="lost"):
+        read_decision(message)
 
 
 def test_look_ups_come_out_as_they_went_in() -> None:
