@@ -32,7 +32,7 @@ class RowResult(StrEnum):
     STAYS_HEAD = "stays_head"
     """An earlier version of the image is a head that has other members, so it stays one."""
     UNSCORED = "unscored"
-    """The index refused the image, so it founds its own cluster. Its dead letter says why."""
+    """The index refused the image, or no call for it succeeded. It founds its own cluster; its dead letter says why."""
 
 
 class MemberRow(NamedTuple):

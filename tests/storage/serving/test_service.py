@@ -71,6 +71,7 @@ from storage.testing.decisions import (
     put,
     replays,
 )
+from storage.testing.deltas import member
 from storage.testing.forgetting import erase_all
 from storage.testing.model import LOG, REPLAYS, StoreModel, actions, seeded_actions
 from storage.written import written_at
@@ -471,6 +472,16 @@ def test_metrics(served: Served) -> None:
     assert value("neardup_storage_verdict_seconds_count") == 3
     assert value("neardup_storage_verdict_seconds_sum") == pytest.approx((3 * 1000 - 20 - 21 - 22) / 1000)
     assert value("neardup_storage_published_lag_entries") == 4
+
+
+def test_rows_of_manifests_are_counted_by_themselves(served: Served) -> None:
+    """Their heads and times are those of another system."""
+    row = MemberRow("0f" * 16, 0, RowResult.ELSEWHERE_HEAD_GONE)
+    served.client.apply(LOG, [founds(0, A, member=row), member(1, B, A), member(2, C, A)], -1, 0)
+    for result, count in ((RowResult.ELSEWHERE_HEAD_GONE, 1), (RowResult.JOINED, 2), (RowResult.KEPT, 0)):
+        assert served.value("neardup_storage_manifest_rows_total", result=result.value) == count
+    assert served.value("neardup_storage_decisions_total", outcome="decided") == 3
+    assert served.value("neardup_storage_verdict_seconds_count") == 0
 
 
 def test_moves_from_a_forgotten_head_are_counted(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
