@@ -8,9 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from core.access import Right
-from core.errors import BadInputError, MismatchError, ServiceError, UnavailableError
+from core.errors import MismatchError, ServiceError, UnavailableError
 from core.first_loads import LoadRequest, LoadState
-from manifests.folder import open_folder, read_manifest
+from manifests.asked import asked_manifest
+from manifests.folder import open_folder
 from manifests.manifest import SUFFIX, Kind
 from operators.first_load import FirstLoad, LoadingSearch, LoadingStorage, begin, look
 from search.serving.client import SearchClient
@@ -66,11 +67,7 @@ def load_request(settings: Settings, signal_name: str | None, folder: str, name:
     """
     # The servers work elsewhere.
     opened = open_folder(folder if "://" in folder else str(Path(folder).absolute()))
-    manifest = read_manifest(opened, f"{name}{SUFFIX}")
-    if manifest.kind is not Kind.SNAPSHOT:
-        raise BadInputError(f"the manifest {name} is a {manifest.kind}: a service begins with a {Kind.SNAPSHOT}")
-    if manifest.rows == 0:
-        raise BadInputError(f"the manifest {name} has no rows: there is nothing to begin with")
+    manifest = asked_manifest(opened, f"{name}{SUFFIX}", Kind.SNAPSHOT)
     known, signal = settings.signal(signal_name)
     with Broker(settings.kafka_access(client_id(known, "bootstrap"))) as broker:
         topic = signal.topic("joined")
