@@ -25,6 +25,7 @@ from manifests.clustered_files import Signal
 from manifests.folder import Folder, open_folder
 from manifests.manifest import Kind, Manifest
 from manifests.rows import read_rows
+from manifests.value_checks import ValueChecks
 from storage.loading.ahead import ahead
 from storage.loading.checking import check_counts, check_sample
 from storage.loading.identities import checked_identities
@@ -55,6 +56,8 @@ class LoadSettings:
 
     signal: Signal
     make_codes: MakeCodes
+    checks: ValueChecks
+    """What the ids and embeddings of deltas must be like."""
     rows_per_s: float = 0.0
     """At most so many rows a second; 0: no limit."""
 
