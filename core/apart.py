@@ -109,9 +109,10 @@ def work_of(
     socket = socket_of_child(file)
     yield_to_calls()
     task = socket.recv()
+    passes: tuple[type[Exception], ...] = (UnavailableError, OSError, MemoryError, *waits)
     try:
         result = work(task, lambda how_far: socket.send(_Progress(how_far)))
-    except (UnavailableError, OSError, MemoryError, *waits) as error:
+    except passes as error:
         socket.send(_Waits(str(error) or type(error).__name__))
     except NeardupError as error:
         socket.send(_Failed(str(error)))

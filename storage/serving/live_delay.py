@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from statistics import median_low
 
@@ -32,6 +33,10 @@ class LiveDelay:
         ]
         if delays:
             self._delay_ms, self._at_ms = max(0, median_low(delays)), now_ms
+
+    def now(self) -> int:
+        """As `at`, of the present."""
+        return self.at(time.time_ns() // 10**6)
 
     def at(self, now_ms: int) -> int:
         """The median of the last write that had images, in ms; 0: there was none in the last two seconds."""

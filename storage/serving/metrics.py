@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -38,6 +38,7 @@ METHODS = (
     "CancelOperation",
     "Load",
     "LoadStatus",
+    "Deltas",
     "AbortLoad",
     "FinishLoad",
 )
@@ -206,6 +207,19 @@ class StorageMetrics:
         for state in LoadState:
             states.labels(state.value).set_function(partial(_of_load, report, partial(_is, state)))
 
+    def watch_deltas(
+        self, registry: CollectorRegistry, states: Callable[[], Mapping[LoadState, int]], rows_left: Callable[[], int]
+    ) -> None:
+        """Shows how many deltas are in each state, and how many rows of them wait."""
+        deltas = Gauge("neardup_storage_deltas", "Deltas that are in the state", ["state"], registry=registry)
+        for state in LoadState:
+            deltas.labels(state.value).set_function(partial(_count_of, states, state))
+        Gauge(
+            "neardup_storage_delta_rows_left",
+            "Rows of deltas under way or waiting that are not applied yet; a delta that was not checked yet has none",
+            registry=registry,
+        ).set_function(rows_left)
+
     def applied(self, state: StoreState) -> None:
         """Takes the new state of the store."""
         self._state = state
@@ -271,6 +285,10 @@ class StorageMetrics:
 def _of_load(report: Callable[[], LoadReport | None], value: Callable[[LoadReport], float]) -> float:
     load = report()
     return 0.0 if load is None else value(load)
+
+
+def _count_of(states: Callable[[], Mapping[LoadState, int]], state: LoadState) -> float:
+    return states().get(state, 0)
 
 
 def _is(state: LoadState, load: LoadReport) -> float:

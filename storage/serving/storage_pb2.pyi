@@ -1798,7 +1798,7 @@ class LoadRequest(google.protobuf.message.Message):
     manifest_id: builtins.str
     """its content id"""
     log_id: builtins.str
-    """the topic id of `joined`, whose offset 0 comes right after the last row"""
+    """the topic id of `joined`, whose offset 0 comes right after the last row; empty: a delta"""
     def __init__(
         self,
         *,
@@ -1815,15 +1815,21 @@ global___LoadRequest = LoadRequest
 class LoadStatusRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    """empty: of the first load"""
     def __init__(
         self,
+        *,
+        manifest_id: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id"]) -> None: ...
 
 global___LoadStatusRequest = LoadStatusRequest
 
 @typing.final
 class LoadStatusResponse(google.protobuf.message.Message):
-    """How far a first load is. Times are milliseconds since the epoch; 0: not yet."""
+    """How far a first load or a delta is. Times are milliseconds since the epoch; 0: not yet."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1880,6 +1886,108 @@ class LoadStatusResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["clusters", b"clusters", "detail", b"detail", "ended_ms", b"ended_ms", "folder", b"folder", "images", b"images", "log_id", b"log_id", "manifest", b"manifest", "manifest_id", b"manifest_id", "rows_done", b"rows_done", "rows_per_s", b"rows_per_s", "rows_total", b"rows_total", "started_ms", b"started_ms", "state", b"state"]) -> None: ...
 
 global___LoadStatusResponse = LoadStatusResponse
+
+@typing.final
+class DeltasRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    """only this one; empty: all"""
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id"]) -> None: ...
+
+global___DeltasRequest = DeltasRequest
+
+@typing.final
+class DeltasResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DELTAS_FIELD_NUMBER: builtins.int
+    @property
+    def deltas(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DeltaStatus]: ...
+    def __init__(
+        self,
+        *,
+        deltas: collections.abc.Iterable[global___DeltaStatus] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deltas", b"deltas"]) -> None: ...
+
+global___DeltasResponse = DeltasResponse
+
+@typing.final
+class DeltaStatus(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOAD_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    EXAMPLES_FIELD_NUMBER: builtins.int
+    @property
+    def load(self) -> global___LoadStatusResponse:
+        """rows are done once they are applied"""
+
+    @property
+    def counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RowCount]: ...
+    @property
+    def examples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RowExample]:
+        """the first rows of which something else became than they say"""
+
+    def __init__(
+        self,
+        *,
+        load: global___LoadStatusResponse | None = ...,
+        counts: collections.abc.Iterable[global___RowCount] | None = ...,
+        examples: collections.abc.Iterable[global___RowExample] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["load", b"load"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["counts", b"counts", "examples", b"examples", "load", b"load"]) -> None: ...
+
+global___DeltaStatus = DeltaStatus
+
+@typing.final
+class RowCount(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    result: builtins.str
+    """joined, founded, kept and so on: `core/manifest_rows.py`"""
+    rows: builtins.int
+    def __init__(
+        self,
+        *,
+        result: builtins.str = ...,
+        rows: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "rows", b"rows"]) -> None: ...
+
+global___RowCount = RowCount
+
+@typing.final
+class RowExample(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    row: builtins.int
+    """of the manifest, from 0"""
+    image_id: builtins.str
+    result: builtins.str
+    def __init__(
+        self,
+        *,
+        row: builtins.int = ...,
+        image_id: builtins.str = ...,
+        result: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "result", b"result", "row", b"row"]) -> None: ...
+
+global___RowExample = RowExample
 
 @typing.final
 class AbortLoadRequest(google.protobuf.message.Message):
