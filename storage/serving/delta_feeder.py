@@ -91,7 +91,7 @@ class DeltaFeeder:
             return self._report(request.manifest_id)
 
     def abort(self, manifest_id: str) -> DeltaReport:
-        """Ends a delta; the rows that have entered stay. One that has failed or was aborted stays so.
+        """Ends a delta; the rows that have entered stay. One that has failed keeps its reason.
 
         Raises:
             MismatchError: All of its rows have entered.
@@ -102,7 +102,8 @@ class DeltaFeeder:
             known = self._known(manifest_id)
             if known.state is LoadState.LIVE:
                 raise MismatchError(f"the delta of manifest {manifest_id} is live: all of its rows have entered")
-            if self._kept.change(manifest_id, state=LoadState.ABORTED, detail="", ended_ms=self._parts.now_ms()):
+            ended = {"state": LoadState.ABORTED, "ended_ms": self._parts.now_ms()}
+            if self._kept.change(manifest_id, also=LoadState.FAILED, **ended):
                 log.warning("the delta of manifest %s was aborted", manifest_id)
                 if (run := self._run) is not None and run.manifest_id == manifest_id:
                     run.end()

@@ -64,8 +64,16 @@ class KeptDeltas:
         self._store = store
         self._lock = threading.Lock()
 
-    def change(self, manifest_id: str, **changes: Any) -> DeltaProgress | None:
-        """Keeps other values of a delta that is loading, durably; None: it has ended, and stays as it is.
+    def change(self, manifest_id: str, *, also: LoadState = LoadState.LOADING, **changes: Any) -> DeltaProgress | None:
+        """Keeps other values of a delta, durably.
+
+        Args:
+            manifest_id: Of the delta.
+            also: It may be in this state; it may always be loading.
+            changes: The values.
+
+        Returns:
+            None: it is in another state, and stays as it is.
 
         Raises:
             WriteError: The disk refuses it.
@@ -73,7 +81,7 @@ class KeptDeltas:
         """
         with self._lock:
             known = self._store.delta(manifest_id)
-            if known is None or known.state is not LoadState.LOADING:
+            if known is None or known.state not in (LoadState.LOADING, also):
                 return None
             self._store.put_delta(replace(known, **changes))
             return self._store.delta(manifest_id)

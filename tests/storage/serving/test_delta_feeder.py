@@ -261,7 +261,9 @@ def test_what_is_wrong_fails_by_name_and_may_be_asked_for_again(deployed: Deploy
     assert failed.load.detail.endswith("; no row has entered")
     assert failed.load.ended_ms >= failed.load.started_ms
     assert deployed.topic.records == []
-    assert deployed.feeder.abort(request.manifest_id) == failed
+    aborted = deployed.feeder.abort(request.manifest_id)
+    assert (aborted.load.state, aborted.load.detail) == (LoadState.ABORTED, failed.load.detail)
+    assert deployed.feeder.abort(request.manifest_id) == aborted
     file.write_bytes(content)
     again = deployed.feeder.load(request)
     assert (again.load.state, again.load.detail) == (LoadState.LOADING, "")
