@@ -1,4 +1,4 @@
-"""kill -9 of a storage server in the middle of a delta, ten times: in the end the store says what it would say anyway."""
+"""kill -9 of a storage server in the middle of a delta, ten times: the store says in the end what it would anyway."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ server.serve(
 
 
 class Deployment:
-    """A store that began with a manifest, the processes that serve it, and a job that decides what lies in the order."""
+    """A store that began with a manifest, the processes that serve it, and a job that decides what is in the order."""
 
     def __init__(self, folder: Path, root: Path, first: Manifest) -> None:
         self.store, self.topic, self.log = folder / "store", folder / "joined", folder / "log"
