@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -16,6 +19,7 @@ from core.first_loads import LoadRequest, LoadState
 from core.manifest_rows import RowResult
 from core.overrides import JOB_KINDS
 from core.types import ImageId
+from manifests.folder import open_folder
 from manifests.manifest import Manifest
 from storage.loading.delta_report import DeltaReport
 from storage.loading.run import run_load
@@ -41,6 +45,7 @@ from tests.support.loadable import (
     write_manifest,
 )
 from tests.support.member_job import decide
+from tests.support.moto_s3 import AWS
 from tests.support.store_writer import SMALL
 
 FIRST = 60
@@ -360,6 +365,26 @@ def test_a_report_travels(deployed: Deployment) -> None:
     live = deployed.until(request, LoadState.LIVE)
     (sent,) = pb.DeltasResponse.FromString(deltas_message([live]).SerializeToString()).deltas
     assert delta_of(sent) == replace(live, examples=list(live.examples))
+
+
+def test_a_delta_in_s3(deployed: Deployment, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**AWS, "AWS_ENDPOINT_URL": moto_url}.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    assert httpx.put(f"{moto_url}/{bucket}").status_code == 200
+    rows = fresh_rows(deployed, 100)
+    request = replace(deployed.write("new.json", rows), folder=f"s3://{bucket}/old")
+    folder = open_folder(request.folder)
+    for path in ("manifests/new.json", *(each.path for each in deployed.manifest.files)):
+        with folder.put(path) as draft:
+            draft.write_bytes((deployed.root / path).read_bytes())
+    shutil.rmtree(deployed.root)
+    deployed.feeder.load(request)
+    live = deployed.until(request, LoadState.LIVE)
+    assert sum(live.counts.values()) == 100
+    assert heads(deployed, rows) == {row.image_id: row.head for row in rows}
+    deployed.feeder.stop()
+    assert not (deployed.folder / "spool").exists()
 
 
 def test_metrics_tell_states_and_rows(deployed: Deployment) -> None:
