@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 MAX_LISTED = 1_000
 """Deltas that are listed: those that were asked for last."""
 
+_UNABLE = "this server was not told which images may be loaded, or where the order is"
+
 LOOK_S = 5.0
 """Between two looks at deltas that wait, as for another one or for their folder."""
 
@@ -61,7 +63,8 @@ class DeltaFeeder:
 
     def start(self) -> None:
         """Starts the thread, which goes on with what was begun before."""
-        self._thread.start()
+        if self._parts.can_write:
+            self._thread.start()
 
     def stop(self) -> None:
         """Ends the thread; what is under way goes on after a restart."""
@@ -81,8 +84,8 @@ class DeltaFeeder:
             WriteError: The disk refuses it.
         """
         with self._calls:
-            if self._parts.settings is None or self._parts.open_sender is None:
-                raise BadInputError("this server was not told which images may be loaded, or where the order is")
+            if not self._parts.can_write:
+                raise BadInputError(_UNABLE)
             known = self._store.delta(request.manifest_id)
             if known is None or known.state is not LoadState.LIVE:
                 if self._store.first_load() is None:
@@ -151,7 +154,7 @@ class DeltaFeeder:
         manifest_id, run = progress.request.manifest_id, self._run
         if run is not None and run.manifest_id == manifest_id:
             return delta_report(progress, run.does, run.waits_for, run.rate.per_s())
-        return delta_report(progress, "", self._waits.get(manifest_id))
+        return delta_report(progress, "", self._waits.get(manifest_id) if self._parts.can_write else _UNABLE)
 
     def _moved(self) -> None:
         if (run := self._run) is not None:
@@ -162,8 +165,9 @@ class DeltaFeeder:
             self._asked.clear()
             try:
                 chosen = self._choose()
-            except NeardupError as error:  # the store opens again
-                log.warning("deltas cannot be looked at: %s", error)
+            except Exception as error:
+                known = isinstance(error, NeardupError)
+                log.warning("deltas cannot be looked at: %s", error, exc_info=None if known else error)
                 self._asked.wait(LOOK_S)
                 continue
             if chosen is not None:

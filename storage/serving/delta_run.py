@@ -55,6 +55,11 @@ class FeederParts:
     clock: Callable[[], float] = time.monotonic
     """Seconds that only grow."""
 
+    @property
+    def can_write(self) -> bool:
+        """Whether rows can be written at all."""
+        return self.settings is not None and self.open_sender is not None
+
 
 class KeptDeltas:
     """What is kept of deltas. A call and a thread may both want to end one: whoever comes first does."""

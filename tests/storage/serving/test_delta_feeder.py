@@ -22,6 +22,7 @@ from core.types import ImageId
 from manifests.folder import open_folder
 from manifests.manifest import Manifest
 from storage.loading.delta_report import DeltaReport
+from storage.loading.deltas import Choice
 from storage.loading.run import run_load
 from storage.memory import MemoryStore
 from storage.records import RowExample
@@ -333,6 +334,38 @@ def test_a_store_that_began_with_nothing_takes_no_delta(tmp_path: Path) -> None:
         feeder.abort("1" * 32)
     with pytest.raises(BadInputError, match="was not told which images may be loaded"):
         no_loads(MemoryStore()).load(request)
+
+
+def test_a_server_without_an_order_says_that_it_can_write_nothing(deployed: Deployment) -> None:
+    request = deployed.write("new.json", fresh_rows(deployed, 5))
+    deployed.topic.down = True
+    deployed.feeder.load(request)
+    deployed.feeder.stop()
+    feeder = DeltaFeeder(deployed.store, FeederParts(load_settings, None, lambda: 0, deployed.folder / "spool"))
+    feeder.start()
+    report = feeder.report(request.manifest_id)
+    assert report is not None
+    assert (report.load.state, "where the order is" in report.load.detail) == (LoadState.WAITING, True)
+    feeder.stop()
+    deployed.topic.down = False
+    deployed.start()
+    deployed.until(request, LoadState.LIVE)
+
+
+def test_what_cannot_be_looked_at_is_looked_at_again(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [UnavailableError("the store opens again"), ValueError("nobody foresaw it")]
+
+    def choose(*asked: object) -> Choice:
+        if left:
+            raise left.pop()
+        return chooses(*asked)  # type: ignore[arg-type]
+
+    chooses = delta_feeder.choose
+    monkeypatch.setattr(delta_feeder, "choose", choose)
+    request = deployed.write("new.json", fresh_rows(deployed, 5))
+    deployed.feeder.load(request)
+    deployed.until(request, LoadState.LIVE)
+    assert not left
 
 
 def test_calls_find_the_load_that_they_are_about(deployed: Deployment) -> None:
