@@ -284,6 +284,15 @@ def test_a_file_that_changes_between_check_and_reading_is_refused_by_name(
     assert max(world.rows, default=-1) < 40
 
 
+def test_a_row_that_is_no_record_is_refused_by_name(tmp_path: Path, rows: list[LoadableRow]) -> None:
+    rows[3] = replace(rows[3], head=ImageId("x" * 300))
+    world = World()
+    world.progress = delta_of(write_manifest(tmp_path, rows, name=NAME, previous=FIRST), tmp_path)
+    with pytest.raises(BadInputError, match=r"new-000000\.parquet: row 3: the id of the head has 300 bytes"):
+        run_delta(world.progress, tmp_path / "spool", load_settings(), world, lambda task, tell: None)
+    assert max(world.rows, default=-1) < 3
+
+
 def test_it_is_ended_between_two_looks(tmp_path: Path, rows: list[LoadableRow]) -> None:
     manifest = write_manifest(tmp_path, rows, name=NAME, previous=FIRST)
     world = World()
