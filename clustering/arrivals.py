@@ -21,7 +21,7 @@ from core.types import (
     Versions,
 )
 
-__all__ = ["Arrival", "Backend", "Deleting", "More", "MoreNeed", "PairNeed", "Replaying", "pair_need"]
+__all__ = ["Arrival", "Backend", "Deleting", "Joining", "More", "MoreNeed", "PairNeed", "Replaying", "pair_need"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,18 @@ class Replaying:
     """Nothing is written."""
     request: RequestPosition | None
     """Which request it is; None: it is of no topic, and applied as often as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What a row of a manifest says of its image. It is not searched for, so it has no candidates and no thresholds."""
+
+    head: ImageId
+    """The image's own id: it founds a cluster."""
+    manifest_id: str
+    row: int
+    score: float | None = None
+    matched: ImageId | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ class Arrival:
     """The search reached `max_postings`. It is the same on every page, because terms and place decide it."""
     dead_letter: DeadLetterRecord | None = None
     """Of a record with a reason in `unscored`."""
-    asks: Deleting | Replaying | None = None
+    asks: Deleting | Replaying | Joining | None = None
     """None: the record is an image."""
     given: int | None = None
     """How many candidates the first page had; None: as many as `candidates`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from clustering.arrivals import Arrival, Backend, Deleting, More, MoreNeed, PairNeed, Replaying, pair_need
+from clustering.arrivals import Arrival, Backend, Deleting, Joining, More, MoreNeed, PairNeed, Replaying, pair_need
 from clustering.planning import Judgement, Knowledge, Plan, plan
 from clustering.rule import ClusterRule, judge
 from core.errors import BadInputError, FaultError, LogGapError, StaleError, UnavailableError
@@ -22,6 +22,7 @@ __all__ = [
     "Backend",
     "Committed",
     "Deleting",
+    "Joining",
     "Judgement",
     "Knowledge",
     "More",

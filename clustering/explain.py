@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from clustering.arrivals import Arrival
+from clustering.arrivals import Arrival, Joining
 from clustering.planning import Judgement
 from clustering.rule import Match, Placed, vouches
 from core.traces import Adoption, Choice, LossReason, TracedAdoption, TracedCandidate, Why
@@ -43,7 +43,7 @@ def explain(arrival: Arrival, decision: Decision, judgement: Judgement | None) -
         judgement: Of the same plan; None if no rule was asked. What it says is explained, written or not.
     """
     if judgement is None:
-        return Explanation(_unscored(decision), tuple(_unjudged(arrival)), exhausted=arrival.exhausted)
+        return Explanation(_without_rule(arrival, decision), tuple(_unjudged(arrival)), exhausted=arrival.exhausted)
     own, *moved = judgement.verdict.moves
     adopted = [move for move in moved if move.cause is Cause.ADOPTED]
     judged = _Judged(judgement, own, {move.image_id: move for move in adopted})
@@ -171,6 +171,15 @@ def _why(own: Move, judgement: Judgement, others: Iterable[TracedCandidate]) -> 
 _GROUNDS = {Cause.KEPT: Why.KEPT, Cause.MATCHED: Why.MATCHED, Cause.PINNED: Why.PINNED}
 """Of the causes that say it all."""
 
+_GROUNDS_OF_ROW = {
+    Cause.BOOTSTRAPPED: Why.BOOTSTRAPPED,
+    Cause.FOUNDED: Why.NOT_BOOTSTRAPPED,
+    Cause.KEPT: Why.KEPT,
+    Cause.PINNED: Why.PINNED,
+    Cause.UNSCORED: Why.UNSCORED,
+}
+"""Of an image whose head a manifest says."""
+
 
 def _matches(judgement: Judgement) -> Sequence[Placed]:
     """All matches, best first, those that overrides forbid among them."""
@@ -183,12 +192,13 @@ def _rank(match: Match) -> tuple[float, int, int]:
     return -match.score, -match.candidate.overlap, match.candidate.place
 
 
-def _unscored(decision: Decision) -> Choice | None:
+def _without_rule(arrival: Arrival, decision: Decision) -> Choice | None:
     """The head of an image that no rule was asked about; None if it got none."""
     own = decision.moves[0] if decision.moves else None
-    if own is None or own.cause is not Cause.UNSCORED:
+    of_row = own is not None and isinstance(arrival.asks, Joining)
+    if own is None or not (of_row or own.cause is Cause.UNSCORED):
         return None
-    return Choice(own.new_head, own.old_head, None, None, None, Why.UNSCORED)
+    return Choice(own.new_head, own.old_head, own.matched, own.score, None, _GROUNDS_OF_ROW[own.cause])
 
 
 def _others(arrival: Arrival, judgement: Judgement) -> list[TracedCandidate]:

@@ -27,7 +27,7 @@ from clustering.rule import Placed, Subject
 from clustering.staging import StagedLookup
 from core.types import Cause, ImageId, Move
 
-__all__ = ["Obeyed", "Pin", "obeyed", "offered", "pin_of"]
+__all__ = ["Obeyed", "Pin", "is_forbidden", "obeyed", "offered", "pin_of"]
 
 
 class Pin(NamedTuple):
@@ -61,6 +61,11 @@ def offered(subject: Subject, placed: Sequence[Placed], staged: StagedLookup) ->
         else:
             allowed.append(one._replace(vouched=True) if _is_pinned_there(one, staged) else one)
     return allowed, forbidden
+
+
+def is_forbidden(subject: Subject, head: ImageId, staged: StagedLookup) -> bool:
+    """Whether an image that the subject must not meet is in the cluster of a head."""
+    return head in _heads(staged.rules(subject.image_id).forbidden, staged)
 
 
 def pin_of(subject: Subject, staged: StagedLookup) -> Pin | None:

@@ -19,13 +19,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from clustering.arrivals import Arrival, Deleting, More, MoreNeed, PairNeed, Replaying, pair_need
+from clustering.arrivals import Arrival, Deleting, Joining, More, MoreNeed, PairNeed, Replaying, pair_need
 from clustering.deletes import deletion
+from clustering.members import joined
 from clustering.overrides import Obeyed, obeyed, offered, pin_of
 from clustering.replays import changes, is_settled, places
 from clustering.rule import ClusterRule, Match, PairScore, Placed, Subject, Verdict, judge, matches, unscored_move
 from clustering.staging import StagedLookup
 from core.errors import MismatchError
+from core.manifest_rows import MemberRow, RowResult
 from core.types import Candidate, Cause, Cluster, Decision, ImageId, Lookup, Move, Outcome, Thresholds
 
 __all__ = ["MAX_EXTRA_PAGES", "NOTHING_MATCHES", "Judgement", "Knowledge", "Plan", "plan", "without_subject"]
@@ -122,10 +124,11 @@ def plan(arrivals: Sequence[Arrival], knowledge: Knowledge, now_ms: int, rule: C
 
 
 def _ids(arrival: Arrival) -> set[ImageId]:
-    """The images that must be looked up for a record: its own and its matches."""
+    """The images that must be looked up for a record: its own, its matches, and the head that a manifest says."""
     if not arrival.image_id:
         return set()
-    return {arrival.image_id, *(match.candidate.image_id for match in arrival.matches)}
+    said = {arrival.asks.head} if isinstance(arrival.asks, Joining) else set[ImageId]()
+    return {arrival.image_id, *said, *(match.candidate.image_id for match in arrival.matches)}
 
 
 class _Planner:
@@ -152,27 +155,57 @@ class _Planner:
         if not arrival.image_id:
             unreadable = self._decision(arrival, Outcome.UNREADABLE, arrival.offset)
             return replace(unreadable, dead_letter=arrival.dead_letter), True
-        if self._staged.membership(arrival.image_id) is None and arrival.image_id not in self._knowledge.asked:
-            self.ids.add(arrival.image_id)
+        if not self._is_known(arrival.image_id):
             return self._decision(arrival, Outcome.SUPERSEDED, arrival.offset), False
         match arrival.asks:
             case Deleting() as deleting:
                 decision, complete = self._delete(arrival, deleting), True
             case Replaying() as replaying:
                 decision, complete = self._replay(arrival, replaying)
+            case Joining() as joining:
+                decision, complete = self._join(arrival, joining)
             case _:
                 decision, complete = self._decide_image(arrival)
         self._staged.stage(decision)
         return decision, complete
 
     def _decide_image(self, arrival: Arrival) -> tuple[Decision, bool]:
-        membership = self._staged.membership(arrival.image_id)
-        if membership is not None and membership.version == arrival.version:
-            return self._decision(arrival, Outcome.DUPLICATE, membership.place), True
-        if self._staged.last_version(arrival.image_id) >= arrival.version:
-            return self._decision(arrival, Outcome.SUPERSEDED, _place(arrival)), True
+        seen = self._seen_before(arrival)
+        if seen is not None:
+            return seen, True
         moves, complete = self._moves(arrival)
         return self._decision(arrival, Outcome.DECIDED, _place(arrival), moves), complete
+
+    def _seen_before(self, arrival: Arrival) -> Decision | None:
+        """The decision on a version that was placed or deleted before, or is below such a one; None: it is new."""
+        membership = self._staged.membership(arrival.image_id)
+        if membership is not None and membership.version == arrival.version:
+            return self._decision(arrival, Outcome.DUPLICATE, membership.place)
+        if self._staged.last_version(arrival.image_id) >= arrival.version:
+            return self._decision(arrival, Outcome.SUPERSEDED, _place(arrival))
+        return None
+
+    def _join(self, arrival: Arrival, asks: Joining) -> tuple[Decision, bool]:
+        """The decision on a row of a manifest, which passes a version that was placed before as an image does."""
+        seen = self._seen_before(arrival)
+        if seen is not None:
+            result = RowResult.KEPT if seen.outcome is Outcome.DUPLICATE else RowResult.SUPERSEDED
+            return replace(seen, member=MemberRow(asks.manifest_id, asks.row, result)), True
+        moves, result, complete = self._row_moves(arrival, asks)
+        decision = self._decision(arrival, Outcome.DECIDED, _place(arrival), moves)
+        return replace(decision, member=MemberRow(asks.manifest_id, asks.row, result)), complete
+
+    def _row_moves(self, arrival: Arrival, asks: Joining) -> tuple[tuple[Move, ...], RowResult, bool]:
+        subject = self._subject(arrival)
+        if arrival.unscored:
+            own, result, known = unscored_move(subject), RowResult.UNSCORED, True
+        else:
+            known = self._is_known(asks.head)
+            pinned = self._pinned(subject)
+            own, result = joined(subject, asks, self._staged, None if pinned is None else pinned.moves[0])
+            known = known and (pinned is None or pinned.complete)
+        ruled = self._obeyed((own,))
+        return ruled.moves, result, known and not ruled.lacking
 
     def _delete(self, arrival: Arrival, asks: Deleting) -> Decision:
         tombstone, moves = deletion(arrival, asks, self._staged)
@@ -222,9 +255,7 @@ class _Planner:
             )
 
     def _moves(self, arrival: Arrival) -> tuple[tuple[Move, ...], bool]:
-        thresholds = arrival.thresholds or NOTHING_MATCHES
-        home = self._staged.home(arrival.image_id)
-        subject = Subject(arrival.image_id, arrival.score_code, thresholds, home)
+        subject = self._subject(arrival)
         if arrival.unscored:
             ruled = self._obeyed((unscored_move(subject),))
             return ruled.moves, not ruled.lacking
@@ -235,6 +266,17 @@ class _Planner:
             judgement = replace(judgement, verdict=replace(verdict, moves=ruled.moves), unadopted=ruled.unadopted)
         self.judgements[arrival.offset] = judgement
         return ruled.moves, all_known and verdict.complete and not ruled.lacking
+
+    def _subject(self, arrival: Arrival) -> Subject:
+        home = self._staged.home(arrival.image_id)
+        return Subject(arrival.image_id, arrival.score_code, arrival.thresholds or NOTHING_MATCHES, home)
+
+    def _is_known(self, image_id: ImageId) -> bool:
+        """Whether an image was looked up, or an earlier record of the batch placed it. If not, that is noted."""
+        if self._staged.membership(image_id) is not None or image_id in self._knowledge.asked:
+            return True
+        self.ids.add(image_id)
+        return False
 
     def _obeyed(self, moves: tuple[Move, ...]) -> Obeyed:
         """The moves as overrides leave them. What is lacking for that is noted."""
@@ -274,8 +316,7 @@ class _Planner:
         if pin is None:
             return None
         image_id, old_head = subject.image_id, subject.old_head
-        if self._staged.membership(pin.target) is None and pin.target not in self._knowledge.asked:
-            self.ids.add(pin.target)
+        if not self._is_known(pin.target):
             return Verdict((Move(image_id, old_head, image_id, Cause.FOUNDED),), complete=False, refused=False)
         own = Move(image_id, old_head, pin.head, Cause.PINNED, None, pin.target)
         return Verdict((own,), complete=True, refused=False)

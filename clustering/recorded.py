@@ -7,7 +7,7 @@ pages of candidates, are not known again.
 
 from __future__ import annotations
 
-from clustering.arrivals import Arrival
+from clustering.arrivals import Arrival, Joining
 from clustering.planning import NOTHING_MATCHES, Judgement, without_subject
 from clustering.rule import Placed, Subject, Verdict
 from core.types import Cause, Written
@@ -24,6 +24,8 @@ def recorded_judgement(arrival: Arrival, written: Written) -> Judgement | None:
     """
     own = next(iter(written.moves), None)
     if own is None or own.image_id != arrival.image_id or own.cause in (Cause.UNSCORED, Cause.DELETED):
+        return None
+    if isinstance(arrival.asks, Joining):
         return None
     before = written.before
     held = before.memberships.get(arrival.image_id)

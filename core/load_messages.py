@@ -1,4 +1,4 @@
-"""First loads as messages: `search.proto` and `storage.proto` have the same ones, each under its own package."""
+"""Loads as messages: `search.proto` and `storage.proto` have the same ones, each under its own package."""
 
 from __future__ import annotations
 
@@ -47,14 +47,21 @@ def request_fields(request: LoadRequest) -> dict[str, Any]:
     return {name: getattr(request, name) for name in LoadRequest.__slots__}
 
 
-def read_load_request(message: _Request, most_bytes: int) -> LoadRequest:
-    """What is asked for, from a `LoadRequest` message whose texts have at most so many bytes.
+def read_load_request(message: _Request, most_bytes: int, *, deltas: bool = False) -> LoadRequest:
+    """What is asked for, from a `LoadRequest` message.
+
+    Args:
+        message: What was sent.
+        most_bytes: The longest text.
+        deltas: Whether it may be a delta.
 
     Raises:
         BadInputError: A part is missing or too long.
     """
     request = _request_of(message)
     for name in LoadRequest.__slots__:
+        if deltas and name == "log_id" and request.is_delta:
+            continue
         if not 1 <= len(getattr(request, name).encode()) <= most_bytes:
             raise BadInputError(f"{name} has 1 to {most_bytes} bytes, not {getattr(request, name)[:64]!r}")
     return request

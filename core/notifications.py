@@ -16,7 +16,16 @@ from google.protobuf.message import DecodeError
 
 from core.dead_letters import BadRecord, Provenance, Reason
 from core.errors import BadInputError, SettingsError
-from core.protos.joined_pb2 import HalfOrigin, JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
+from core.manifest_rows import MANIFEST_ID
+from core.protos.joined_pb2 import (
+    HalfOrigin,
+    JoinedDelete,
+    JoinedImage,
+    JoinedMember,
+    JoinedRecord,
+    JoinedReplay,
+    Origin,
+)
 from core.types import ImageId
 from core.vectors import vector_problem
 from neardup.events_pb2 import ElementType, EmbeddingNotification
@@ -37,8 +46,11 @@ __all__ = [
     "Reason",
     "decode",
     "decode_joined",
+    "encode_member",
     "image_id",
+    "image_id_of",
     "joined_record",
+    "placed_image",
 ]
 
 MAX_ID_BYTES = 256
@@ -62,10 +74,10 @@ LARGEST_RECORD_BYTES = 1_048_576
 MAX_WORDS_BYTES = 1024
 """The longest author, reason or request id of a delete or a replay, in bytes of UTF-8."""
 
-RECORD_KINDS = ("image", "delete", "replay")
+RECORD_KINDS = ("image", "delete", "replay", "member")
 """The kinds of records of the order that this version knows, named as in `JoinedRecord`."""
 
-JoinedContent = JoinedImage | JoinedDelete | JoinedReplay
+JoinedContent = JoinedImage | JoinedDelete | JoinedReplay | JoinedMember
 """What a record of the order says."""
 
 LATEST_TIME_MS = 253_402_300_799_999
@@ -197,6 +209,35 @@ def joined_record(search_half: Half, score_half: Half, search_source: Provenance
     return JoinedRecord(image=image).SerializeToString(deterministic=True)
 
 
+def encode_member(member: JoinedMember) -> bytes:
+    """The record of the order for a row of a manifest; equal rows give equal bytes.
+
+    Raises:
+        BadInputError: `decode_joined` would refuse it.
+    """
+    record = JoinedRecord(member=member).SerializeToString(deterministic=True)
+    problem = _size_problem(record, MAX_JOINED_BYTES) or _member_problem(member)
+    if problem is not None:
+        raise BadInputError(problem.detail)
+    return record
+
+
+def image_id_of(content: JoinedContent) -> ImageId:
+    """The image that a record of the order is about."""
+    return ImageId(content.image.image_id if isinstance(content, JoinedMember) else content.image_id)
+
+
+def placed_image(content: JoinedContent | BadRecord) -> JoinedImage | None:
+    """The image that a record of the order places for itself; None: it places none, or one that was there before."""
+    match content:
+        case JoinedImage():
+            return content
+        case JoinedMember():
+            return content.image
+        case _:
+            return None
+
+
 def _half_origin(source: Provenance) -> HalfOrigin:
     return HalfOrigin(partition=source.partition, offset=source.offset, arrived_at_ms=source.timestamp_ms)
 
@@ -219,6 +260,8 @@ def decode_joined(payload: bytes | None) -> JoinedContent | BadRecord:
             content, problem = record.delete, _delete_problem(record.delete)
         case "replay":
             content, problem = record.replay, _replay_problem(record.replay)
+        case "member":
+            content, problem = record.member, _member_problem(record.member)
         case _:
             return BadRecord(Reason.UNKNOWN_RECORD, "the record's body is none that this version knows")
     return content if problem is None else problem
@@ -258,6 +301,24 @@ def _replay_problem(replay: JoinedReplay) -> BadRecord | None:
     return problem
 
 
+def _member_problem(member: JoinedMember) -> BadRecord | None:
+    problem = (
+        _image_problem(member.image)
+        or _id_problem(member.head, "id of the head")
+        or (_id_problem(member.matched, "id of the matched image") if member.matched else None)
+        or _words_problem("model version", member.model_version)
+    )
+    if problem is not None:
+        return problem
+    if not MANIFEST_ID.fullmatch(member.manifest_id):
+        return BadRecord(Reason.UNPARSABLE, f"{_shown(member.manifest_id)} is no id of a manifest")
+    if member.row < 0:
+        return BadRecord(Reason.UNPARSABLE, f"it is row {member.row} of a manifest")
+    if not 0.0 <= member.score <= 1.0:  # so is no NaN
+        return BadRecord(Reason.UNPARSABLE, f"its score is {member.score}, not a probability")
+    return None
+
+
 def _request_problem(origin: Origin) -> BadRecord | None:
     if origin.partition < 0 or origin.offset < 0:
         detail = f"its request lies in partition {origin.partition} at offset {origin.offset}"
@@ -285,15 +346,15 @@ def _size_problem(data: bytes, limit_bytes: int) -> BadRecord | None:
     return None
 
 
-def _id_problem(text: str) -> BadRecord | None:
+def _id_problem(text: str, name: str = "image id") -> BadRecord | None:
     if not text:
-        return BadRecord(Reason.MISSING_ID, "the image id is empty")
+        return BadRecord(Reason.MISSING_ID, f"the {name} is empty")
     try:
         length = len(text.encode("utf-8"))
     except UnicodeEncodeError:
-        return BadRecord(Reason.UNPARSABLE, f"the image id {_shown(text)} has no UTF-8 form")
+        return BadRecord(Reason.UNPARSABLE, f"the {name} {_shown(text)} has no UTF-8 form")
     if length > MAX_ID_BYTES:
-        return BadRecord(Reason.ID_TOO_LONG, f"the image id has {length} bytes, the limit is {MAX_ID_BYTES}")
+        return BadRecord(Reason.ID_TOO_LONG, f"the {name} has {length} bytes, the limit is {MAX_ID_BYTES}")
     return None
 
 

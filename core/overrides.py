@@ -25,6 +25,7 @@ __all__ = [
     "MAX_FOLLOWERS",
     "MAX_FORBIDDEN",
     "MAX_IMAGES",
+    "MEMBER_KIND",
     "OVERRIDE_KIND",
     "ChangeFilter",
     "ListedOverride",
@@ -41,6 +42,9 @@ __all__ = [
 
 OVERRIDE_KIND = "override"
 """What a job must know, beside the kinds of records of the order, once there is an override."""
+
+MEMBER_KIND = "member"
+"""The kind of the records that rows of a manifest become, as `JoinedRecord` names it."""
 
 JOB_KINDS = (*RECORD_KINDS, OVERRIDE_KIND, FORGET_KIND)
 """What a job of this release knows."""

@@ -95,6 +95,8 @@ class Why(StrEnum):
     KEPT = "kept"
     UNSCORED = "unscored"
     PINNED = "pinned"
+    BOOTSTRAPPED = "bootstrapped"
+    NOT_BOOTSTRAPPED = "not_bootstrapped"
 
     @property
     def text(self) -> str:
@@ -110,6 +112,8 @@ _WHY = {
     Why.KEPT: "it is a head that has members, so it stays their head",
     Why.UNSCORED: "it could not be searched or scored",
     Why.PINNED: "an override pins it to that image",
+    Why.BOOTSTRAPPED: "the row of a manifest says so, and nobody searched for it",
+    Why.NOT_BOOTSTRAPPED: "the head that the row of a manifest says is gone, or an override forbids its cluster",
 }
 
 
@@ -240,6 +244,18 @@ class TracedAdoption:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedRow:
+    """The row of a manifest that said the head of an image: the content id of the manifest, and the row from 0."""
+
+    manifest_id: str
+    row: int
+    head: str
+    """As the row says: it may have gone to another head since."""
+    result: str | None = None
+    """What became of the row (`core.manifest_rows.RowResult`); None: the verdict is told from the history."""
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryRange:
     """The history numbers that the verdict was written with: the image's own first, then those of adopted images."""
 
@@ -311,6 +327,8 @@ class Trace:
     """Why it could not be searched or scored, as the dead letter says."""
     rules: tuple[str, ...] = ()
     """Overrides that took part; there are none yet."""
+    row: TracedRow | None = None
+    """None: the record is no row of a manifest."""
     writes: HistoryRange | None = None
     """None: nothing was written."""
     versions: TracedVersions = TracedVersions()

@@ -1,8 +1,8 @@
 """The records that travel between the parts: ids, positions in the order, candidates, memberships and decisions.
 
 Everything here is frozen and plain: named tuples where a batch makes thousands (they are made five times faster than
-frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours, so search, storage and operators can
-share it.
+frozen dataclasses), dataclasses elsewhere. The module imports nothing of ours but other plain words, so search, storage
+and operators can share it.
 
 Words used throughout (`docs/glossary.md` has all of them):
 
@@ -26,6 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, NewType
+
+from core.manifest_rows import MemberRow
 
 ImageId = NewType("ImageId", str)
 """An image id that was checked: 1 to 256 bytes of UTF-8 (see `core.notifications.image_id`)."""
@@ -215,7 +217,7 @@ class Cause(StrEnum):
     RENAMED = "renamed"
     """The head of its cluster was forgotten, and the cluster has another head."""
     BOOTSTRAPPED = "bootstrapped"
-    """A manifest says that it belongs to the cluster of this head."""
+    """A manifest says so, by the head that it names; this is where that head was when the image came."""
     FORGOTTEN = "forgotten"
     """Of a history entry alone: it was about an image that was forgotten, and nothing but its number is left."""
 
@@ -230,7 +232,7 @@ class Trigger(StrEnum):
     ROLLBACK = "rollback"
     """Somebody, who rolled back to an earlier time."""
     MANIFEST = "manifest"
-    """A first load."""
+    """A manifest: a first load, or a row of a later one, which is a record of the order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,3 +316,5 @@ class Decision:
     """The request that a replay answers; storage keeps that it was applied."""
     forget: bool = False
     """The delete shall leave nothing of the image. If it names a cluster, storage gives the cluster another head."""
+    member: MemberRow | None = None
+    """The row of a manifest that the record is, and what became of it. Storage counts each row once."""

@@ -3,7 +3,7 @@
     files     bytes, checksum, number of rows, metadata, columns
     values    each of every column; ids and embeddings as the entrance takes them; places ascend, if there are any
     rows      each image version once, versions rise, heads have rows of their own clusters and precede their members
-    previous  a delta follows a manifest of the same folder
+    previous  a delta follows a manifest of the same folder, or one that is known
 
 A row is listed once for its values, with the first column that cannot be read. Nothing is said of how rows fit together
 unless every one of them could be read. A head of a delta may have its row in an earlier manifest.
@@ -13,7 +13,7 @@ Memory is bounded by what `Identities` and a batch of rows take; the spool holds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,7 @@ def check_manifest(
     checks: ValueChecks,
     spool: Path,
     on_progress: OnProgress | None = None,
+    known: Collection[str] = (),
 ) -> ManifestReport:
     """Reads everything once.
 
@@ -72,6 +73,7 @@ def check_manifest(
         checks: What ids and embeddings must be like.
         spool: A folder for what is needed meanwhile.
         on_progress: Is told how far it is.
+        known: Ids of manifests that a delta may follow, wherever they lie.
 
     Raises:
         BadInputError: There is no such manifest, or it is damaged.
@@ -83,7 +85,7 @@ def check_manifest(
         Identities(spool, manifest.rows, heads_elsewhere=manifest.kind is Kind.DELTA) as identities,
     ):
         reading = _Reading(folder, manifest, signal, checks, spool, identities, on_progress or (lambda *_: None))
-        reading.previous(name)
+        reading.previous(name, known)
         return reading.all()
 
 
@@ -107,10 +109,10 @@ class _Reading:
         self._hashed = 0
         self._last_place = NO_PLACE
 
-    def previous(self, name: str) -> None:
+    def previous(self, name: str, known: Collection[str]) -> None:
         """Looks for the manifest that a delta follows."""
         wanted = self._manifest.previous
-        if wanted is not None and wanted not in self._ids(name):
+        if wanted is not None and wanted not in known and wanted not in self._ids(name):
             self._faults.add(name, None, f"it follows the manifest {wanted}, which is not in {self._folder.uri}")
 
     def all(self) -> ManifestReport:

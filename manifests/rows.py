@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -58,7 +58,7 @@ def read_rows(
     start: int = 0,
     *,
     terms: bool = True,
-) -> Iterator[NumberedBatch]:
+) -> Generator[NumberedBatch, None, None]:
     """Reads a manifest's rows from number `start` on, at most `at_once` at a time. Files before it are not opened.
 
     Args:

@@ -101,7 +101,7 @@ class HeadChange:
     override: int | None = None
     """The number of the override that made it; None: a record of the order did."""
     trigger: str = ""
-    """What made it: stream, override or rollback. Empty: the service is of an earlier release."""
+    """What made it: stream, manifest, override or rollback. Empty: the service is of an earlier release."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HeadChange:

@@ -1,6 +1,6 @@
 """Requests of the topic `replay` become records of the order, a few at a time.
 
-A request goes in once there are credits (`operators.replay_credits`), with the embeddings that storage holds, because
+A request goes in once there are credits (`core.replay_credits`), with the embeddings that storage holds, because
 the index may have skipped the image. It carries its own place in the topic. So a request that a restart repeats is
 applied once, and one that storage has applied before is left out here.
 """
@@ -19,6 +19,7 @@ from core.dead_letters import BadRecord, Provenance
 from core.errors import MismatchError, UnavailableError
 from core.notifications import EmbeddingSpec
 from core.protos.joined_pb2 import JoinedImage, JoinedRecord, JoinedReplay, Origin
+from core.replay_credits import LIMITS, ReplayCredits
 from core.replay_requests import Lane, ReplayRequest, parse_request
 from core.tracing import traceparent
 from core.types import ImageId
@@ -26,7 +27,6 @@ from core.vectors import stored_type, vector_problem
 from operators.batcher import BatchPolicy
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import to_dead_letters
-from operators.replay_credits import LIMITS, ReplayCredits
 from operators.rows import record
 from operators.step import Client, ServerAddress, Step, StepResult
 from operators.waiting_replay_pb2 import WaitingReplay

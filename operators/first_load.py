@@ -54,8 +54,8 @@ class LoadingStorage(Protocol):
         """Begins, or goes on."""
         ...
 
-    def load_status(self) -> LoadReport | None:
-        """How far the load is that was asked for last; None: none was."""
+    def load_status(self, manifest_id: str = "") -> LoadReport | None:
+        """How far a load is, without an id the first load that was asked for last; None: none was."""
         ...
 
     def abort_load(self, manifest_id: str) -> LoadReport:

@@ -53,6 +53,7 @@ class InFlight(google.protobuf.message.Message):
     SCORE_TIME_FIELD_NUMBER: builtins.int
     SCORE_WITH_FIELD_NUMBER: builtins.int
     GIVEN_FIELD_NUMBER: builtins.int
+    UNSEARCHED_FIELD_NUMBER: builtins.int
     offset: builtins.int
     """its position in the order"""
     checksum: builtins.int
@@ -71,6 +72,8 @@ class InFlight(google.protobuf.message.Message):
     """of a dry run: the version of the model that scores; empty: the served one"""
     given: builtins.int
     """candidates of the first page; set by score, which drops most of them"""
+    unsearched: builtins.bool
+    """a row of a manifest: it has no candidates, and no model is asked"""
     @property
     def answer(self) -> search.serving.search_pb2.Answer:
         """set by search"""
@@ -100,9 +103,10 @@ class InFlight(google.protobuf.message.Message):
         score_time: global___StepTime | None = ...,
         score_with: builtins.str = ...,
         given: builtins.int = ...,
+        unsearched: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["answer", b"answer", "score_time", b"score_time", "scores", b"scores", "search_time", b"search_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "given", b"given", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "score_time", b"score_time", "score_with", b"score_with", "scores", b"scores", "search_time", b"search_time", "traced", b"traced", "traceparent", b"traceparent", "unscored", b"unscored"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "checksum", b"checksum", "given", b"given", "index_version", b"index_version", "kafka_offset", b"kafka_offset", "offset", b"offset", "record", b"record", "score_time", b"score_time", "score_with", b"score_with", "scores", b"scores", "search_time", b"search_time", "traced", b"traced", "traceparent", b"traceparent", "unscored", b"unscored", "unsearched", b"unsearched"]) -> None: ...
 
 global___InFlight = InFlight
 

@@ -150,13 +150,13 @@ class ManifestWatch:
         return turn
 
     def _step(self, each: Watched, last: LoadReport | None) -> Ended | None:
-        request = LoadRequest(self._folder, each.name, each.manifest_id, self._log_id)
-        known = last if last is not None and last.request.manifest_id == each.manifest_id else None
+        log_id = self._log_id if each.kind is Kind.SNAPSHOT else ""
+        request = LoadRequest(self._folder, each.name, each.manifest_id, log_id)
         try:
-            if each.kind is Kind.SNAPSHOT:
-                return self._snapshot(request, known)
-            report = known if known is not None and known.state in _ENDED else self._storage.load(request)
-            return self._told(each.name, report.state, [report])
+            if request.is_delta:
+                return self._delta(request)
+            known = last if last is not None and last.request.manifest_id == each.manifest_id else None
+            return self._snapshot(request, known)
         except (MismatchError, RefusedError) as error:
             return self._refused(request, error)
 
@@ -167,6 +167,11 @@ class ManifestWatch:
             found = begin_once(request, self._storage, self._search)
             self._begun.add(request.manifest_id)
         return self._told(request.manifest, found.state, found.reports)
+
+    def _delta(self, request: LoadRequest) -> Ended | None:
+        known = self._storage.load_status(request.manifest_id)
+        report = known if known is not None and known.state in _ENDED else self._storage.load(request)
+        return self._told(request.manifest, report.state, [report])
 
     def _told(self, name: str, state: LoadState | None, reports: Iterable[LoadReport]) -> Ended | None:
         """What a state means for a manifest."""

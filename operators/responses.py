@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from clustering.assignment import Arrival, Deleting, Replaying
+from clustering.assignment import Arrival, Deleting, Joining, Replaying
 from clustering.packed import PackedCandidates
 from core.dead_letters import BadRecord
 from core.errors import BadInputError, FaultError
-from core.notifications import JoinedContent, decode_joined
-from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
+from core.notifications import JoinedContent, decode_joined, image_id_of
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedMember, JoinedReplay
 from core.types import DeadLetterRecord, ImageId, RequestPosition, RequestSource, Thresholds, Versions
 from operators.in_flight_pb2 import InFlight, Scores
 from scoring.serving.scorer_pb2 import ScoreResponse
@@ -98,7 +98,7 @@ def arrival(in_flight: InFlight, content: JoinedContent | None, dead_letter: Dea
     return Arrival(
         offset=in_flight.offset,
         checksum=in_flight.checksum,
-        image_id=ImageId("" if content is None else content.image_id),
+        image_id=ImageId("") if content is None else image_id_of(content),
         version=answer.image_version if version is None else version,
         place=answer.place,
         score_code=answer.score_code,
@@ -106,7 +106,10 @@ def arrival(in_flight: InFlight, content: JoinedContent | None, dead_letter: Dea
         scores=values,
         exhausted=answer.candidates.exhausted or len(values) < len(found),
         thresholds=_thresholds(in_flight),
-        versions=Versions(scored.model_version, in_flight.index_version),
+        versions=Versions(
+            content.model_version if isinstance(content, JoinedMember) else scored.model_version,
+            in_flight.index_version,
+        ),
         unscored=unscored,
         search_vector=image.search_vector,
         score_vector=image.score_vector,
@@ -126,13 +129,15 @@ def _image(content: JoinedContent | None) -> tuple[JoinedImage, int | None]:
     match content:
         case JoinedImage():
             return content, content.image_version
+        case JoinedMember():
+            return content.image, content.image.image_version
         case JoinedReplay():
             return content.image, None
         case _:
             return JoinedImage(), 0
 
 
-def _asks(content: JoinedContent | None) -> Deleting | Replaying | None:
+def _asks(content: JoinedContent | None) -> Deleting | Replaying | Joining | None:
     match content:
         case JoinedDelete():
             version = content.image_version if content.HasField("image_version") else None
@@ -141,6 +146,10 @@ def _asks(content: JoinedContent | None) -> Deleting | Replaying | None:
             source = RequestSource(content.origin.topic_id, content.origin.partition)
             request = RequestPosition(source, content.origin.offset) if source.topic_id else None
             return Replaying(content.force, content.dry_run, request)
+        case JoinedMember():
+            score = content.score if content.HasField("score") else None
+            matched = ImageId(content.matched) if content.matched else None
+            return Joining(ImageId(content.head), content.manifest_id, content.row, score, matched)
         case _:
             return None
 

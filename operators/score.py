@@ -53,10 +53,12 @@ class ScoreStep(Step):
         """Scorer process and model version that are known to compare the index's codes."""
 
     def call(self, items: Sequence[bytes]) -> StepResult:
-        """Scores every image against its candidates; records that the index has no code for pass through."""
+        """Scores every image against its candidates. Records that the index has no code for pass through, and so do
+        rows of manifests.
+        """
         batch = [InFlight.FromString(item) for item in items]
         # Also an image without candidates: its model version must not depend on the rest of its batch.
-        scorable = [one for one in batch if one.answer.score_code and not one.unscored]
+        scorable = [one for one in batch if one.answer.score_code and not (one.unscored or one.unsearched)]
         for version, images in _by_version(scorable).items():
             for part in _calls(images):
                 self._add_scores(part, version)

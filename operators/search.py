@@ -14,8 +14,8 @@ from pyflink.datastream import RuntimeContext
 
 from core.dead_letters import BadRecord, Reason
 from core.errors import FaultError, RefusedError
-from core.notifications import JoinedContent, decode_joined
-from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
+from core.notifications import JoinedContent, decode_joined, placed_image
+from core.protos.joined_pb2 import JoinedDelete, JoinedMember, JoinedReplay
 from core.tracing import traceparent
 from operators.batcher import BatchPolicy
 from operators.clients import Search, Storage, open_search, open_storage, storage_waited_for
@@ -89,7 +89,7 @@ class SearchStep(Step):
         response = self._apply(entries)
         for one, content, answer in zip(batch, decoded, response.answers, strict=True):
             bad = content if isinstance(content, BadRecord) else None
-            if isinstance(content, JoinedImage) and _was_skipped(answer):
+            if placed_image(content) is not None and _was_skipped(answer):
                 bad = BadRecord(Reason.REFUSED, "the index has skipped this record before")
                 answer.CopyFrom(Answer(offset=answer.offset, place=SKIPPED))
             if isinstance(content, JoinedReplay) and content.dry_run:
@@ -121,8 +121,9 @@ class SearchStep(Step):
         self._search.insert_and_search(self._log_id, (), self._base)
 
     def _entry(self, one: InFlight, content: JoinedContent | BadRecord) -> LogEntry:
-        """What the index gets of a record; notes in the record why it is traced."""
+        """What the index gets of a record; notes in the record why it is traced, and that nobody searches for it."""
         entry = log_entry(one.offset, one.record, content)
+        one.unsearched = isinstance(content, JoinedMember)
         reason = trace_reason(content, one.traceparent, self._tracer.policy)
         if reason is not None:
             one.traced, entry.trace = reason, True

@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Literal
 
-from clustering.arrivals import Arrival, Deleting, Replaying
+from clustering.arrivals import Arrival, Deleting, Joining, Replaying
 from clustering.explain import Explanation, explain
 from clustering.planning import Judgement
 from clustering.recorded import recorded_judgement
 from core.dead_letters import BadRecord
 from core.errors import DeadlineError, UnavailableError
-from core.notifications import JoinedContent, decode_joined
-from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
+from core.manifest_rows import MemberRow
+from core.notifications import JoinedContent, decode_joined, image_id_of
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedMember, JoinedReplay
 from core.scores import shortest
 from core.trace_policy import TracePolicy
 from core.traces import (
@@ -29,6 +30,7 @@ from core.traces import (
     Trace,
     TracedCandidate,
     TracedHalf,
+    TracedRow,
     TracedSearch,
     TracedStep,
     TracedVersions,
@@ -60,8 +62,9 @@ class TraceStamp:
 def trace_reason(content: JoinedContent | BadRecord, traceparent: bytes, policy: TracePolicy) -> TraceReason | None:
     """Why a record is traced, before anything is known of its end; None if it is not."""
     match content:
-        case JoinedImage():
-            return policy.reason(content.image_id, flag=content.trace, traceparent=traceparent)
+        case JoinedImage() | JoinedMember():
+            image = content.image if isinstance(content, JoinedMember) else content
+            return policy.reason(image.image_id, flag=image.trace, traceparent=traceparent)
         case JoinedReplay():
             return TraceReason.REPLAY
         case JoinedDelete() if content.trace:
@@ -170,7 +173,7 @@ def _base(one: InFlight, content: JoinedContent | BadRecord, reason: TraceReason
     """What is known of a record without its verdict."""
     trace = Trace(
         kind=TraceKind.IMAGE,
-        image_id="" if isinstance(content, BadRecord) else content.image_id,
+        image_id="" if isinstance(content, BadRecord) else image_id_of(content),
         version=0,
         position=one.offset,
         place=-1,
@@ -193,6 +196,17 @@ def _base(one: InFlight, content: JoinedContent | BadRecord, reason: TraceReason
                 arrived_at_ms=content.arrived_at_ms,
                 halves=_halves(content),
                 join_wait_ms=_join_wait_ms(content),
+            )
+        case JoinedMember():
+            image = content.image
+            row = TracedRow(content.manifest_id, content.row, content.head)
+            return replace(
+                trace,
+                version=image.image_version,
+                created_at_ms=image.created_at_ms,
+                arrived_at_ms=image.arrived_at_ms,
+                row=row,
+                versions=replace(trace.versions, model=content.model_version),
             )
         case JoinedReplay():
             request = content.origin.request_id or None
@@ -228,7 +242,13 @@ def _decided(trace: Trace, arrival: Arrival, decision: Decision, judgement: Judg
         _explained(trace, explain(arrival, decision, judgement)),
         outcome=decision.outcome,
         cause=verdict[0].cause if verdict else None,
+        row=_told(trace.row, decision.member),
     )
+
+
+def _told(row: TracedRow | None, member: MemberRow | None) -> TracedRow | None:
+    """A row, with what became of it if that is known."""
+    return row if row is None or member is None else replace(row, result=member.result)
 
 
 def _repeated(trace: Trace, arrival: Arrival, written_at: ReadWritten) -> Trace:
@@ -255,7 +275,7 @@ def _recorded(trace: Trace, arrival: Arrival, written: Written) -> Trace:
             outcome, place, version = Outcome.DELETED, arrival.offset, asks.version or written.version
         case Replaying():
             outcome, place = Outcome.REPLAYED, written.place if written.moves else place
-        case None if not written.moves:
+        case None | Joining() if not written.moves:
             same = held is not None and held.version == arrival.version
             outcome, place = (Outcome.DUPLICATE, held.place) if held and same else (Outcome.SUPERSEDED, place)
     decision = Decision(
@@ -278,7 +298,7 @@ def _recorded(trace: Trace, arrival: Arrival, written: Written) -> Trace:
 
 
 def _search(one: InFlight, found: int) -> TracedSearch | None:
-    if not one.answer.score_code:
+    if one.unsearched or not one.answer.score_code:
         return None
     answer = one.answer.candidates
     return TracedSearch(found, 0, answer.postings, truncated=answer.truncated, exhausted=answer.exhausted)

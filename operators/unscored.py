@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.dead_letters import PAYLOAD_LIMIT_BYTES, BadRecord, Provenance, Reason, dead_letter
-from core.notifications import JoinedContent
-from core.protos.joined_pb2 import JoinedImage
+from core.notifications import JoinedContent, image_id_of, placed_image
+from core.protos.joined_pb2 import JoinedDelete, JoinedReplay
 from core.types import DeadLetterRecord
 from operators.in_flight_pb2 import InFlight
 
@@ -39,11 +39,12 @@ def dead_letter_of(one: InFlight, content: JoinedContent | None, joined_topic: s
     source = Provenance(joined_topic, 0, one.kafka_offset, _time_of(content))
     limit_bytes = None if content else PAYLOAD_LIMIT_BYTES
     value = dead_letter(BadRecord(Reason(reason), detail), source, one.record, limit_bytes)
-    return DeadLetterRecord(content.image_id.encode() if content else b"", value, one.traceparent)
+    return DeadLetterRecord(image_id_of(content).encode() if content else b"", value, one.traceparent)
 
 
 def _time_of(content: JoinedContent | None) -> int:
-    """When the later half arrived, or when a delete or a replay was asked for."""
-    if isinstance(content, JoinedImage):
-        return content.arrived_at_ms
-    return 0 if content is None else content.requested_at_ms
+    """When the image arrived, or when a delete or a replay was asked for."""
+    if isinstance(content, JoinedDelete | JoinedReplay):
+        return content.requested_at_ms
+    image = None if content is None else placed_image(content)
+    return 0 if image is None else image.arrived_at_ms

@@ -23,16 +23,17 @@ from core.overrides import (
     OverrideRequest,
 )
 from core.types import NO_OFFSET, Decision, ImageId, LogPosition, Lookup
+from storage.delta_progress import as_said
 from storage.erasing import erased
 from storage.forgetting import renaming_all
 from storage.interfaces import ClusterStore, StoreView
-from storage.limits import MAX_TEXT_BYTES, check_decision
+from storage.limits import MAX_TEXT_BYTES, check_decision, check_delta
 from storage.mending import mended
 from storage.overrides.book import OverrideBook, checked_request, fingerprint
 from storage.overrides.many import ManyForbidden, has_many
 from storage.overrides.moves import MAX_MOVED, TooManyMovesError, resolved, stage_override
 from storage.overrides.rules import Rules
-from storage.records import EraseStep, Heads, Mend, PublishedMark, StoreEpoch, StoreState
+from storage.records import DeltaProgress, EraseStep, Heads, Mend, PublishedMark, StoreEpoch, StoreState
 from storage.rollback.resolving import asked_rollback, undoing
 from storage.staging import Changes, Reader, stage
 from storage.sweeping import Sweep, planned_sweep
@@ -544,6 +545,16 @@ class StagedStore(ClusterStore):
                 return
             told = replace(state, required=required, revision=state.revision + 1)
             self._commit_told(Changes(told))
+
+    @final
+    def put_delta(self, progress: DeltaProgress) -> None:
+        """See `ClusterStore.put_delta`."""
+        check_delta(progress)
+        with self._writer:
+            state, reader = self._current()
+            manifest_id = progress.request.manifest_id
+            said = as_said(reader.delta(manifest_id), progress, self._now_ms())
+            self._commit(Changes(state, deltas={manifest_id: said}))
 
     @final
     def set_published(self, number: int, mark: PublishedMark | None = None) -> None:

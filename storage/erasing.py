@@ -4,6 +4,7 @@
     running    own       each history entry of such an image becomes a blank: a number, a position and a time
                history   where another entry mentions one (old head, new head, match), it says the pseudonym instead
                images    where the last verdict on another image names one as its match, it says the pseudonym
+               (each step also drops the examples of manifests' rows that name one)
     cleared    no record has the id any more; old versions of records may lie in the files
     done       the files were compacted where such versions lay
 
@@ -21,6 +22,7 @@ from itertools import islice
 from core.pseudonyms import NOBODY
 from core.types import NO_HEAD, Cause, ImageId, Versions
 from storage.bulk.operations import OperationState
+from storage.delta_progress import without
 from storage.interfaces import ClusterStore, StoreView
 from storage.moving import Changes, Erased
 from storage.records import EraseCursor, EraseStep, Erasure, ErasureState, HistoryEntry, StoreState, Touched
@@ -63,6 +65,10 @@ def erased(view: StoreView, state: StoreState, step: EraseStep) -> Changes:
             changes.images[image_id] = replace(image, matched=erasure.pseudonym)
     if changes.images:  # a verdict rests on what a look-up said of the last one
         changes.state = replace(state, revision=state.revision + 1)
+    for progress in view.deltas() if step.running else ():
+        kept = without(progress, step.running)
+        if kept is not progress:
+            changes.deltas[progress.request.manifest_id] = kept
     gone.ended += step.ended
     gone.dead_letters += step.dead_letters
     for erasure in step.erasures:

@@ -29,6 +29,7 @@ from core.types import (
 from storage.bulk.operations import Operation
 from storage.records import (
     ClusterRecord,
+    DeltaProgress,
     Edge,
     EmbeddingRecord,
     EndedCluster,
@@ -76,6 +77,14 @@ class StoreView(ABC):
     def first_load(self) -> FirstLoad | None:
         """The manifest that the store began with; None: it began empty."""
         return None
+
+    @abstractmethod
+    def delta(self, manifest_id: str) -> DeltaProgress | None:
+        """How far the manifest of this id is whose rows go through the order; None: unknown."""
+
+    @abstractmethod
+    def deltas(self) -> Sequence[DeltaProgress]:
+        """All such manifests, by when they were started."""
 
     @abstractmethod
     def image(self, image_id: ImageId) -> ImageRecord | None:
@@ -371,6 +380,17 @@ class ClusterStore(ABC):
         """
 
     @abstractmethod
+    def put_delta(self, progress: DeltaProgress) -> None:
+        """Keeps what the writer of a manifest's rows says of it, and syncs. What became of rows is the store's own.
+
+        So `applied`, `counts` and `examples` stay as they are, and a manifest whose last row was applied is live.
+
+        Raises:
+            BadInputError: A text is too long, or the id is none.
+            WriteError: The disk refuses the write.
+        """
+
+    @abstractmethod
     def set_published(self, number: int, mark: PublishedMark | None = None) -> None:
         """Stores that all history entries up to `number` were published to Kafka, and syncs.
 
@@ -575,6 +595,16 @@ class ClusterStore(ABC):
         """The manifest that the store began with; None: it began empty."""
         with self.snapshot() as view:
             return view.first_load()
+
+    def delta(self, manifest_id: str) -> DeltaProgress | None:
+        """How far the manifest of this id is whose rows go through the order; None: unknown."""
+        with self.snapshot() as view:
+            return view.delta(manifest_id)
+
+    def deltas(self) -> Sequence[DeltaProgress]:
+        """All such manifests, by when they were started."""
+        with self.snapshot() as view:
+            return view.deltas()
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """The last verdict on an image; None: unknown."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from core.errors import BadInputError, RefusedError
+from core.manifest_rows import MANIFEST_ID
 from core.overrides import MAX_FORBIDDEN, MAX_IMAGES, OverrideKind, OverrideRequest, RollbackRequest
 from core.types import NO_HEAD, Cause, Decision, ImageId, Move, Outcome, Tombstone
+from storage.records import DeltaProgress
 
 __all__ = [
     "MAX_DECISIONS",
@@ -17,6 +19,7 @@ __all__ = [
     "MAX_OVERRIDES",
     "MAX_TEXT_BYTES",
     "check_decision",
+    "check_delta",
     "check_override",
     "id_bytes",
 ]
@@ -105,8 +108,22 @@ def check_decision(decision: Decision) -> None:
             _check_size("topic id", decision.request.source.topic_id.encode(), MAX_TEXT_BYTES)
             _check_range("partition", decision.request.source.partition, 0, 2**31 - 1)
             _check_range("request", decision.request.offset, 0, MAX_I64)
+        if decision.member is not None:
+            _check_manifest_id(decision.member.manifest_id)
+            _check_range("row", decision.member.row, 0, MAX_I64)
     except (BadInputError, UnicodeEncodeError) as error:
         raise RefusedError(f"the decision at offset {decision.offset} is malformed: {error}", decision.offset) from None
+
+
+def check_delta(progress: DeltaProgress) -> None:
+    """Refuses what is said of a manifest with a part that is too long.
+
+    Raises:
+        BadInputError: The message names the part.
+    """
+    _check_manifest_id(progress.request.manifest_id)
+    for name, text in (("folder", progress.request.folder), ("manifest", progress.request.manifest)):
+        _check_size(name, text.encode(), MAX_TEXT_BYTES)
 
 
 def check_override(request: OverrideRequest) -> None:
@@ -143,6 +160,11 @@ def _check_rollback(asked: RollbackRequest) -> None:
         _check_size("model version", (asked.where.model or "").encode(), MAX_TEXT_BYTES)
     except UnicodeEncodeError:
         raise BadInputError("the model version is not valid Unicode") from None
+
+
+def _check_manifest_id(manifest_id: str) -> None:
+    if not MANIFEST_ID.fullmatch(manifest_id):
+        raise BadInputError(f"{manifest_id[:64]!r} is no id of a manifest")
 
 
 def _check_move(move: Move) -> None:

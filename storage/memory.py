@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from storage.interfaces import StoreView
 from storage.moving import Erased
 from storage.records import (
     ClusterRecord,
+    DeltaProgress,
     Edge,
     EmbeddingRecord,
     EndedCluster,
@@ -63,6 +64,7 @@ class _Content(StoreView):
     names: Pseudonyms | None = None
     erasure_of: dict[ImageId, Erasure] = field(default_factory=dict)
     erasing: EraseCursor | None = None
+    delta_of: dict[str, DeltaProgress] = field(default_factory=dict)
 
     def copy(self) -> _Content:
         return _Content(
@@ -83,6 +85,7 @@ class _Content(StoreView):
             self.names,
             dict(self.erasure_of),
             self.erasing,
+            dict(self.delta_of),
         )
 
     def state(self) -> StoreState:
@@ -96,6 +99,12 @@ class _Content(StoreView):
 
     def epoch(self) -> StoreEpoch | None:
         return self.lives_in
+
+    def delta(self, manifest_id: str) -> DeltaProgress | None:
+        return self.delta_of.get(manifest_id)
+
+    def deltas(self) -> Sequence[DeltaProgress]:
+        return tuple(sorted(self.delta_of.values(), key=lambda each: (each.started_ms, each.request.manifest_id)))
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         return self.image_of.get(image_id)
@@ -194,6 +203,7 @@ class _Content(StoreView):
         for head, ended in changes.ended:
             self.ended_of.setdefault(head, []).append(ended)
         self.dead_letter_of.update(changes.dead_letters)
+        self.delta_of.update(changes.deltas)
         self.names = changes.pseudonyms or self.names
         self.erasure_of.update(changes.erasures)
         if changes.erased is not None:

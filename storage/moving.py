@@ -31,6 +31,7 @@ from core.types import NO_HEAD, Cause, DeadLetterRecord, Decision, ImageId, Move
 from storage.errors import ContradictionError
 from storage.records import (
     ClusterRecord,
+    DeltaProgress,
     EmbeddingRecord,
     EndedCluster,
     EraseCursor,
@@ -55,6 +56,8 @@ class Reader(Protocol):
     def tombstone(self, image_id: ImageId) -> Tombstone | None: ...
 
     def pseudonyms(self) -> Pseudonyms | None: ...
+
+    def delta(self, manifest_id: str) -> DeltaProgress | None: ...
 
 
 @dataclass(slots=True)
@@ -87,6 +90,8 @@ class Changes:
     """Clusters that got empty, or another founding code, by their heads."""
     dead_letters: dict[int, DeadLetterRecord] = field(default_factory=dict)
     """By the offset of the record of the order."""
+    deltas: dict[str, DeltaProgress] = field(default_factory=dict)
+    """By the id of the manifest."""
     pseudonyms: Pseudonyms | None = None
     """The store's, if they are new."""
     erasures: dict[ImageId, Erasure] = field(default_factory=dict)
@@ -127,6 +132,8 @@ class StagedMoves:
         """
         image = self.image(move.image_id)
         self._check(decision, move, image, own)
+        if move.cause is Cause.BOOTSTRAPPED and move.matched is not None:
+            move = replace(move, matched=self.told(move.matched))
         number = self._next_number()
         if image is not None and move.new_head == NO_HEAD:
             self._delete(image)
@@ -174,7 +181,7 @@ class StagedMoves:
         else:
             self._leave(image)
             self._join(after.head, image.image_id, sequence, founding)
-        matched = None if after.matched is None else self._told(after.matched)
+        matched = None if after.matched is None else self.told(after.matched)
         moved = replace(after, matched=matched, edge_sequence=sequence)
         self.changes.images[image.image_id] = moved
         self.changes.history.append(overridden(number, override, image.head, moved, self.changes.state))
@@ -216,6 +223,11 @@ class StagedMoves:
         changed = self.changes.embeddings
         return changed[place] if place in changed else self._reader.embedding(place)
 
+    def delta(self, manifest_id: str) -> DeltaProgress | None:
+        """How far a manifest is whose rows go through the order."""
+        changed = self.changes.deltas
+        return changed[manifest_id] if manifest_id in changed else self._reader.delta(manifest_id)
+
     def tombstone(self, image_id: ImageId) -> Tombstone | None:
         """What is left of a deleted image."""
         name = self.tombstone_name(image_id)
@@ -233,8 +245,8 @@ class StagedMoves:
         there = changed[name] if name in changed else self._reader.tombstone(name)
         return image_id if there is None else name
 
-    def _told(self, image_id: ImageId) -> ImageId:
-        """What a record may say for an image that matched earlier: if it was forgotten since, its pseudonym."""
+    def told(self, image_id: ImageId) -> ImageId:
+        """What a record may say for an image that somebody names: if it was forgotten, its pseudonym."""
         return image_id if self.image(image_id) is not None else self.tombstone_name(image_id)
 
     def cluster(self, head: ImageId) -> ClusterRecord | None:
@@ -263,7 +275,7 @@ class StagedMoves:
             Cause.PINNED: not itself and not gone,
             Cause.PARTED: False,  # an override alone
             Cause.RENAMED: False,  # a forgotten head alone
-            Cause.BOOTSTRAPPED: False,  # a manifest alone
+            Cause.BOOTSTRAPPED: own and not gone and not (itself and leads) and decision.member is not None,
             Cause.FORGOTTEN: False,
         }
         if not fits[move.cause]:
@@ -448,5 +460,6 @@ def _entry(number: int, decision: Decision, move: Move, moved: ImageRecord, ahea
         arrived_at_ms=moved.arrived_at_ms,
         versions=decision.versions,
         truncated=decision.truncated,
+        trigger=Trigger.STREAM if decision.member is None else Trigger.MANIFEST,
         ahead=ahead,
     )

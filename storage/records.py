@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from core.first_loads import LoadRequest, LoadState
+from core.manifest_rows import RowResult
 from core.types import Cause, ImageId, LogPosition, RequestSource, Tombstone, Trigger, Versions
 
 __all__ = [
     "ClusterRecord",
+    "DeltaProgress",
     "Edge",
     "EmbeddingRecord",
     "EndedCluster",
@@ -29,6 +32,7 @@ __all__ = [
     "Mend",
     "Page",
     "PublishedMark",
+    "RowExample",
     "StoreEpoch",
     "StoreState",
     "Touched",
@@ -214,6 +218,11 @@ class HistoryEntry:
         """By which the image joined the new head, unless that is the old one too."""
         return self.number + self.ahead
 
+    @property
+    def is_of_order(self) -> bool:
+        """Whether the record of the order at `offset` made it, or a first load. Else people did."""
+        return self.trigger in (Trigger.STREAM, Trigger.MANIFEST)
+
 
 @dataclass(frozen=True, slots=True)
 class StoreEpoch:
@@ -254,6 +263,35 @@ class FirstLoad:
     def last_number(self) -> int:
         """The number of its last history entry."""
         return self.images
+
+
+class RowExample(NamedTuple):
+    """A row of a manifest of which something else became than it says."""
+
+    row: int
+    image_id: ImageId
+    result: RowResult
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaProgress:
+    """How far a manifest is whose rows go through the order, after the first load: see `storage.delta_progress`."""
+
+    request: LoadRequest
+    """Of a manifest that the store knows by its rows alone, since it was built again: the id, and nothing else."""
+    state: LoadState
+    detail: str = ""
+    rows: int = 0
+    """0: the manifest was not read yet."""
+    applied: int = -1
+    """The last row that was applied, as far as the order goes; -1: none."""
+    counts: Mapping[RowResult, int] = field(default_factory=dict)
+    """What became of the rows."""
+    examples: tuple[RowExample, ...] = ()
+    """The first rows of which something else became than they say."""
+    started_ms: int = 0
+    ended_ms: int = 0
+    """When the last row was applied, or nothing more is written; 0: not yet."""
 
 
 @dataclass(frozen=True, slots=True)

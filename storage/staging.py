@@ -9,6 +9,8 @@ written; its moves are staged by `storage.moving`.
     unreadable    nothing
     deleted       a tombstone, and the move of the image if it is there
     replayed      the moves that change something, and that the request is applied
+
+One that a row of a manifest has caused also counts that row (`storage.delta_progress`).
 """
 
 from __future__ import annotations
@@ -16,12 +18,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from core.manifest_rows import MemberRow, RowResult
 from core.types import NO_HEAD, Decision, ImageId, LogPosition, Outcome
+from storage.delta_progress import begun, with_row
 from storage.forgetting import Rename, stage_forgetting
 from storage.moving import Changes, Reader, StagedMoves, contradict
 from storage.records import EmbeddingRecord, ImageRecord, StoreState
 
 __all__ = ["Changes", "Reader", "stage"]
+
+_OUTCOMES = {RowResult.KEPT: Outcome.DUPLICATE, RowResult.SUPERSEDED: Outcome.SUPERSEDED}
+"""Of a decision on a row; those of all other results are decided."""
 
 
 def stage(
@@ -73,6 +80,8 @@ class _Stage:
                 self._replay(decision)
             case _:
                 self._ignore(decision)
+        if decision.member is not None:
+            self._count_row(decision, decision.member)
 
     def _decide(self, decision: Decision) -> None:
         image = self.moves.image(decision.image_id)
@@ -84,6 +93,13 @@ class _Stage:
         self._embed(decision, image)
         for index, move in enumerate(decision.moves):
             self.moves.move(decision, move, own=index == 0)
+
+    def _count_row(self, decision: Decision, member: MemberRow) -> None:
+        if decision.outcome is not _OUTCOMES.get(member.result, Outcome.DECIDED):
+            contradict(decision, f"it is {decision.outcome}, and its row is {member.result}")
+        progress = self.moves.delta(member.manifest_id) or begun(member.manifest_id, decision.decided_at_ms)
+        counted = with_row(progress, member, self.moves.told(decision.image_id), decision.decided_at_ms)
+        self.moves.changes.deltas[member.manifest_id] = counted
 
     def _ignore(self, decision: Decision) -> None:
         if decision.moves:

@@ -18,6 +18,7 @@ key               value
 "bulk"            u64 number of the bulk move that is under way
 "erasing"         u8 step, u64 history number, text image id (while something is erased)
 "first-load"      JSON: the manifest that the store began with (from format 6; may be missing)
+"delta-", id      JSON: how far the manifest of this id is whose rows go through the order
 "epoch"           i64 created, u64 first history number, text store id (from format 2)
 """
 
@@ -28,19 +29,23 @@ import struct
 from dataclasses import asdict, replace
 from typing import Literal
 
+from core.first_loads import LoadRequest, LoadState
+from core.manifest_rows import RowResult
 from core.pseudonyms import Pseudonyms
-from core.types import LogPosition, RequestSource
+from core.types import ImageId, LogPosition, RequestSource
 from storage.cursor import U16, Cursor, packed_text
 from storage.errors import CorruptedError
-from storage.records import EraseCursor, FirstLoad, PublishedMark, StoreEpoch, StoreState
+from storage.records import DeltaProgress, EraseCursor, FirstLoad, PublishedMark, RowExample, StoreEpoch, StoreState
 
 __all__ = [
+    "decode_delta_progress",
     "decode_epoch",
     "decode_erase_cursor",
     "decode_first_load",
     "decode_mark",
     "decode_pseudonyms",
     "decode_state",
+    "encode_delta_progress",
     "encode_epoch",
     "encode_erase_cursor",
     "encode_first_load",
@@ -201,6 +206,32 @@ def decode_first_load(value: bytes) -> FirstLoad:
         return FirstLoad(**json.loads(value))
     except (ValueError, TypeError) as error:
         raise CorruptedError(f"what the store was loaded from is damaged: {error}") from None
+
+
+def encode_delta_progress(progress: DeltaProgress) -> bytes:
+    """The value of how far a manifest is whose rows go through the order."""
+    return json.dumps(asdict(progress), sort_keys=True).encode()
+
+
+def decode_delta_progress(value: bytes) -> DeltaProgress:
+    """How far a manifest is whose rows go through the order.
+
+    Raises:
+        CorruptedError: The bytes are damaged.
+    """
+    try:
+        told = json.loads(value)
+        return DeltaProgress(
+            LoadRequest(**told.pop("request")),
+            LoadState(told.pop("state")),
+            counts={RowResult(name): int(count) for name, count in told.pop("counts").items()},
+            examples=tuple(
+                RowExample(row, ImageId(image_id), RowResult(result)) for row, image_id, result in told.pop("examples")
+            ),
+            **told,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptedError(f"how far a manifest is cannot be read: {error}") from None
 
 
 def decode_pseudonyms(value: bytes) -> Pseudonyms:

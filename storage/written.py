@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from itertools import islice, takewhile
 from typing import NamedTuple
 
-from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Tombstone, Trigger, Written
+from core.types import NO_HEAD, Cause, Cluster, ImageId, Lookup, Membership, Move, Tombstone, Written
 from storage.interfaces import StoreView
 from storage.past import PastUnknownError
 from storage.records import HistoryEntry
@@ -110,7 +110,7 @@ def _held_before(view: StoreView, image_id: ImageId, number: int) -> _Held | Non
         return _unchanged(view, image_id, number)
     if then.old_head is None:
         return _DELETED if then.cause is Cause.KEPT else None  # a head that came back to the cluster that it names
-    if then.place == then.offset and then.trigger is Trigger.STREAM and then.cause is not Cause.DELETED:
+    if then.place == then.offset and then.is_of_order and then.cause is not Cause.DELETED:
         raise PastUnknownError(f"what was known of {image_id!r} before history entry {number} is not kept any more")
     return _Held(then.version, then.place, then.old_head)
 
@@ -153,7 +153,7 @@ def _entry_at(view: StoreView, image_id: ImageId, offset: int) -> HistoryEntry |
 
 def _is_of(entry: HistoryEntry, offset: int) -> bool:
     """Whether the record at a position made an entry; an override that was applied after it made others."""
-    return entry.offset == offset and entry.trigger is Trigger.STREAM
+    return entry.offset == offset and entry.is_of_order
 
 
 def _cluster_before(view: StoreView, head: ImageId, number: int, *, deleted: bool) -> Cluster | None:

@@ -20,6 +20,7 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from core.access import Right
+from core.replay_credits import LIMITS
 from core.replay_requests import LANES, Lane
 from core.vector_limits import VectorLimits
 from manifests.interface import MANIFESTS
@@ -31,7 +32,6 @@ from operators.join import JoinFunction
 from operators.micro_batch import MicroBatchFunction
 from operators.outputs import DEAD_LETTERS, TRACES
 from operators.pairing import JoinPolicy, Side
-from operators.replay_credits import LIMITS
 from operators.rows import (
     BYTES_TYPE,
     FILE_ROW_TYPE,

@@ -139,15 +139,16 @@ def serve_storage(settings: Settings, signal_name: str | None = None) -> None:
 
 
 def _load_settings(settings: Settings, signal_name: str) -> LoadSettings:
-    """Which images the store of a signal may begin with."""
+    """Which images of manifests the store of a signal takes."""
     from storage.loading.run import LoadSettings
-    from stream.bootstrap.signal import load_signal
+    from stream.bootstrap.signal import load_signal, value_checks
 
     _, signal = settings.signal(signal_name)
     coder = code_settings(settings, signal).build()
     return LoadSettings(
         load_signal(settings, signal_name),
         lambda search, score: coder.codes(score, search),
+        value_checks(settings, signal_name),
         signal.storage.load_rows_per_s,
     )
 

@@ -256,7 +256,7 @@ class StorageSettings(ServerSettings):
     history_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] = 0.0
     """How long every change of a head is kept; 0: for ever. Then heads and members as they were are not known."""
     load_rows_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """The most rows of a manifest that a first load writes in a second; 0: as many as it can."""
+    """The most rows of a manifest that a first load or a delta writes in a second; 0: as many as it can."""
 
 
 class ApiSettings(Section):

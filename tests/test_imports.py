@@ -79,7 +79,6 @@ PURE_OPERATORS = (
     "operators.manifest_watch",
     "operators.pairing",
     "operators.pairing_codec",
-    "operators.replay_credits",
     "operators.responses",
     "operators.in_flight_pb2",
 )

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from neardup import events_pb2 as neardup_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ore/protos/joined.proto\x12\x11neardup.events.v1\x1a\x14neardup/events.proto\"\xad\x01\n\x0cJoinedRecord\x12/\n\x05image\x18\x01 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImageH\x00\x12\x31\n\x06\x64\x65lete\x18\x02 \x01(\x0b\x32\x1f.neardup.events.v1.JoinedDeleteH\x00\x12\x31\n\x06replay\x18\x03 \x01(\x0b\x32\x1f.neardup.events.v1.JoinedReplayH\x00\x42\x06\n\x04\x62ody\"Q\n\x06Origin\x12\x10\n\x08topic_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"F\n\nHalfOrigin\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x15\n\rarrived_at_ms\x18\x03 \x01(\x03\"\xf4\x02\n\x0bJoinedImage\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\rimage_version\x18\x02 \x01(\x04\x12\x33\n\x0bsearch_type\x18\x03 \x01(\x0e\x32\x1e.neardup.events.v1.ElementType\x12\x15\n\rsearch_vector\x18\x04 \x01(\x0c\x12\x32\n\nscore_type\x18\x05 \x01(\x0e\x32\x1e.neardup.events.v1.ElementType\x12\x14\n\x0cscore_vector\x18\x06 \x01(\x0c\x12\x15\n\rcreated_at_ms\x18\x07 \x01(\x03\x12\x15\n\rarrived_at_ms\x18\x08 \x01(\x03\x12\r\n\x05trace\x18\t \x01(\x08\x12\x34\n\rsearch_origin\x18\n \x01(\x0b\x32\x1d.neardup.events.v1.HalfOrigin\x12\x33\n\x0cscore_origin\x18\x0b \x01(\x0b\x32\x1d.neardup.events.v1.HalfOrigin\"\xd1\x01\n\x0cJoinedDelete\x12)\n\x06origin\x18\x01 \x01(\x0b\x32\x19.neardup.events.v1.Origin\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\x1a\n\rimage_version\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\x0frequested_at_ms\x18\x04 \x01(\x03\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05trace\x18\x07 \x01(\x08\x12\x0e\n\x06\x66orget\x18\x08 \x01(\x08\x42\x10\n\x0e_image_version\"\xd9\x01\n\x0cJoinedReplay\x12)\n\x06origin\x18\x01 \x01(\x0b\x32\x19.neardup.events.v1.Origin\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\r\n\x05watch\x18\x06 \x01(\x08\x12\x17\n\x0frequested_at_ms\x18\x07 \x01(\x03\x12-\n\x05image\x18\x08 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ore/protos/joined.proto\x12\x11neardup.events.v1\x1a\x14neardup/events.proto\"\xe0\x01\n\x0cJoinedRecord\x12/\n\x05image\x18\x01 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImageH\x00\x12\x31\n\x06\x64\x65lete\x18\x02 \x01(\x0b\x32\x1f.neardup.events.v1.JoinedDeleteH\x00\x12\x31\n\x06replay\x18\x03 \x01(\x0b\x32\x1f.neardup.events.v1.JoinedReplayH\x00\x12\x31\n\x06member\x18\x04 \x01(\x0b\x32\x1f.neardup.events.v1.JoinedMemberH\x00\x42\x06\n\x04\x62ody\"Q\n\x06Origin\x12\x10\n\x08topic_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"F\n\nHalfOrigin\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x15\n\rarrived_at_ms\x18\x03 \x01(\x03\"\xf4\x02\n\x0bJoinedImage\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x15\n\rimage_version\x18\x02 \x01(\x04\x12\x33\n\x0bsearch_type\x18\x03 \x01(\x0e\x32\x1e.neardup.events.v1.ElementType\x12\x15\n\rsearch_vector\x18\x04 \x01(\x0c\x12\x32\n\nscore_type\x18\x05 \x01(\x0e\x32\x1e.neardup.events.v1.ElementType\x12\x14\n\x0cscore_vector\x18\x06 \x01(\x0c\x12\x15\n\rcreated_at_ms\x18\x07 \x01(\x03\x12\x15\n\rarrived_at_ms\x18\x08 \x01(\x03\x12\r\n\x05trace\x18\t \x01(\x08\x12\x34\n\rsearch_origin\x18\n \x01(\x0b\x32\x1d.neardup.events.v1.HalfOrigin\x12\x33\n\x0cscore_origin\x18\x0b \x01(\x0b\x32\x1d.neardup.events.v1.HalfOrigin\"\xd1\x01\n\x0cJoinedDelete\x12)\n\x06origin\x18\x01 \x01(\x0b\x32\x19.neardup.events.v1.Origin\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\x1a\n\rimage_version\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\x0frequested_at_ms\x18\x04 \x01(\x03\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05trace\x18\x07 \x01(\x08\x12\x0e\n\x06\x66orget\x18\x08 \x01(\x08\x42\x10\n\x0e_image_version\"\xd9\x01\n\x0cJoinedReplay\x12)\n\x06origin\x18\x01 \x01(\x0b\x32\x19.neardup.events.v1.Origin\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\r\n\x05watch\x18\x06 \x01(\x08\x12\x17\n\x0frequested_at_ms\x18\x07 \x01(\x03\x12-\n\x05image\x18\x08 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImage\"\xb3\x01\n\x0cJoinedMember\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x1e.neardup.events.v1.JoinedImage\x12\x0c\n\x04head\x18\x02 \x01(\t\x12\x13\n\x0bmanifest_id\x18\x03 \x01(\t\x12\x0b\n\x03row\x18\x04 \x01(\x03\x12\x12\n\x05score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07matched\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\tB\x08\n\x06_scoreb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,15 +23,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'core.protos.joined_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOINEDRECORD']._serialized_start=70
-  _globals['_JOINEDRECORD']._serialized_end=243
-  _globals['_ORIGIN']._serialized_start=245
-  _globals['_ORIGIN']._serialized_end=326
-  _globals['_HALFORIGIN']._serialized_start=328
-  _globals['_HALFORIGIN']._serialized_end=398
-  _globals['_JOINEDIMAGE']._serialized_start=401
-  _globals['_JOINEDIMAGE']._serialized_end=773
-  _globals['_JOINEDDELETE']._serialized_start=776
-  _globals['_JOINEDDELETE']._serialized_end=985
-  _globals['_JOINEDREPLAY']._serialized_start=988
-  _globals['_JOINEDREPLAY']._serialized_end=1205
+  _globals['_JOINEDRECORD']._serialized_end=294
+  _globals['_ORIGIN']._serialized_start=296
+  _globals['_ORIGIN']._serialized_end=377
+  _globals['_HALFORIGIN']._serialized_start=379
+  _globals['_HALFORIGIN']._serialized_end=449
+  _globals['_JOINEDIMAGE']._serialized_start=452
+  _globals['_JOINEDIMAGE']._serialized_end=824
+  _globals['_JOINEDDELETE']._serialized_start=827
+  _globals['_JOINEDDELETE']._serialized_end=1036
+  _globals['_JOINEDREPLAY']._serialized_start=1039
+  _globals['_JOINEDREPLAY']._serialized_end=1256
+  _globals['_JOINEDMEMBER']._serialized_start=1259
+  _globals['_JOINEDMEMBER']._serialized_end=1438
 # @@protoc_insertion_point(module_scope)

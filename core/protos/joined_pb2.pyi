@@ -22,24 +22,26 @@ class JoinedRecord(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     DELETE_FIELD_NUMBER: builtins.int
     REPLAY_FIELD_NUMBER: builtins.int
+    MEMBER_FIELD_NUMBER: builtins.int
     @property
     def image(self) -> global___JoinedImage: ...
     @property
     def delete(self) -> global___JoinedDelete: ...
     @property
-    def replay(self) -> global___JoinedReplay:
-        """Manifest entries take the next number."""
-
+    def replay(self) -> global___JoinedReplay: ...
+    @property
+    def member(self) -> global___JoinedMember: ...
     def __init__(
         self,
         *,
         image: global___JoinedImage | None = ...,
         delete: global___JoinedDelete | None = ...,
         replay: global___JoinedReplay | None = ...,
+        member: global___JoinedMember | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["body", b"body", "delete", b"delete", "image", b"image", "replay", b"replay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["body", b"body", "delete", b"delete", "image", b"image", "replay", b"replay"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["image", "delete", "replay"] | None: ...
+    def HasField(self, field_name: typing.Literal["body", b"body", "delete", b"delete", "image", b"image", "member", b"member", "replay", b"replay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["body", b"body", "delete", b"delete", "image", b"image", "member", b"member", "replay", b"replay"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["image", "delete", "replay", "member"] | None: ...
 
 global___JoinedRecord = JoinedRecord
 
@@ -235,3 +237,51 @@ class JoinedReplay(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "force", b"force", "image", b"image", "image_id", b"image_id", "model_version", b"model_version", "origin", b"origin", "requested_at_ms", b"requested_at_ms", "watch", b"watch"]) -> None: ...
 
 global___JoinedReplay = JoinedReplay
+
+@typing.final
+class JoinedMember(google.protobuf.message.Message):
+    """One row of a manifest that comes after a first load: an image, and the head of its cluster in the system that it
+    comes from. It joins the cluster where that head is now, without a search.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    ROW_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    MATCHED_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    head: builtins.str
+    """the image's own id: it founds a cluster"""
+    manifest_id: builtins.str
+    """content id of the manifest: 32 hex digits"""
+    row: builtins.int
+    """of the manifest, from 0"""
+    score: builtins.float
+    """why it belongs there, a probability"""
+    matched: builtins.str
+    """the image that it matched; may be empty"""
+    model_version: builtins.str
+    """that decided it; may be empty"""
+    @property
+    def image(self) -> global___JoinedImage:
+        """without origins of halves"""
+
+    def __init__(
+        self,
+        *,
+        image: global___JoinedImage | None = ...,
+        head: builtins.str = ...,
+        manifest_id: builtins.str = ...,
+        row: builtins.int = ...,
+        score: builtins.float | None = ...,
+        matched: builtins.str = ...,
+        model_version: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_score", b"_score", "image", b"image", "score", b"score"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_score", b"_score", "head", b"head", "image", b"image", "manifest_id", b"manifest_id", "matched", b"matched", "model_version", b"model_version", "row", b"row", "score", b"score"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
+
+global___JoinedMember = JoinedMember

@@ -65,7 +65,8 @@ def _of_insert(record: Insert, last: FindLast, fresh: bool) -> Draft:
         deleted = own.kind.is_delete and not met.superseded
         return Draft(own.place, superseded=met.superseded, deleted=deleted)
     code, carried = (record.code, None) if fresh and own.place == record.offset else (b"", own)
-    return Draft(own.place, code, carried, None if met.superseded else own, own.place, met.superseded)
+    searched = own if record.searched and not met.superseded else None
+    return Draft(own.place, code, carried, searched, own.place, met.superseded)
 
 
 def _of_delete(record: Remove, last: FindLast) -> Draft:

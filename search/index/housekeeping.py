@@ -11,8 +11,9 @@ import logging
 import threading
 from collections.abc import Callable
 
+from core.apart import WorkStopped, yield_to_calls
 from core.errors import UnavailableError
-from search.index.rate_limiter import RateLimiter, WorkStopped, yield_to_calls
+from search.index.rate_limiter import RateLimiter
 from search.index.segment_maker import LocalMaker, SegmentMaker
 from search.index.segment_process import ProcessMaker, Supervision
 from search.index.segment_store import SegmentStore

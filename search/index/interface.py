@@ -82,6 +82,8 @@ class Insert:
     version: int
     terms: NDArray[np.uint32]
     code: bytes
+    searched: bool = True
+    """Whether the answer has candidates. If not, the image is placed as any other and later searches find it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,13 @@ building, `tidy`) has no limiter.
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["RateLimiter", "WorkStopped", "yield_to_calls"]
+from core.apart import WorkStopped
 
-log = logging.getLogger(__name__)
-
-_NICE = 10
-"""The nice value: a tenth of an ordinary thread's share when both want the same processor."""
-
-
-class WorkStopped(Exception):  # noqa: N818 - no error: the index is being closed
-    """The work in progress stops; its unfinished files are removed."""
+__all__ = ["RateLimiter"]
 
 
 class RateLimiter:
@@ -61,13 +51,3 @@ class RateLimiter:
         if self._stopped.is_set():
             raise WorkStopped
         self._began = self._clock()
-
-
-def yield_to_calls() -> None:
-    """Lowers the priority of the calling thread below that of the threads that answer calls, where possible."""
-    if sys.platform != "linux":  # elsewhere priorities belong to processes
-        return
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-    except OSError as error:
-        log.warning("background work keeps the priority of calls: %s", error.strerror)

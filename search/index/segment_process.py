@@ -19,12 +19,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
+from core.apart import WorkStopped, yield_to_calls
 from core.child import Child, socket_of_child
 from core.errors import NeardupError
 from search.index.columns import Columns
 from search.index.forgetting import Name
 from search.index.planning import RecordShape
-from search.index.rate_limiter import RateLimiter, WorkStopped, yield_to_calls
+from search.index.rate_limiter import RateLimiter
 from search.index.segment import Segment
 from search.index.segment_maker import LocalMaker, SegmentMaker
 

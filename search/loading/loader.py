@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import BadInputError, MismatchError
-from core.first_loads import LoadRequest
+from core.errors import BadInputError
 from core.types import LogPosition
+from manifests.asked import asked_manifest
 from manifests.clustered_files import Signal
-from manifests.folder import open_folder, read_manifest
+from manifests.folder import open_folder
 from manifests.manifest import Kind, Manifest
 from manifests.rows import located, read_index_rows
 from search.index.builder import IndexBuilder, VersionOrderError, build_name
@@ -56,7 +56,7 @@ def load(task: LoadTask, tell: Callable[[Progress], None]) -> int:
     """
     generations, request = IndexGenerations(task.index), task.request
     with generations.loading() as folder:
-        manifest = _manifest(request)
+        manifest = asked_manifest(open_folder(request.folder), request.manifest, Kind.SNAPSHOT, request.manifest_id)
         if (folder / HEADER).exists():
             if build_name(folder) != build_named(request):
                 raise IndexDamagedError(f"{folder} was not built of {build_named(request)}")
@@ -64,21 +64,6 @@ def load(task: LoadTask, tell: Callable[[Progress], None]) -> int:
             _build(task, manifest, folder, tell)
         tell(Progress(manifest.rows, manifest.rows, verifying=True))
         return verify(folder, task.settings, manifest.rows, seed=int(request.manifest_id[:8], 16))
-
-
-def _manifest(request: LoadRequest) -> Manifest:
-    folder = open_folder(request.folder)
-    manifest = read_manifest(folder, request.manifest)
-    if manifest.id != request.manifest_id:
-        raise MismatchError(
-            f"{request.folder}, manifest {request.manifest} has the id {manifest.id}, {request.manifest_id} was asked "
-            "for: it was replaced"
-        )
-    if manifest.kind is not Kind.SNAPSHOT:
-        raise BadInputError(f"{request.folder}, manifest {request.manifest} is a {manifest.kind}, no snapshot")
-    if manifest.rows == 0:
-        raise BadInputError(f"{request.folder}, manifest {request.manifest} has no rows: there is nothing to load")
-    return manifest
 
 
 def _build(task: LoadTask, manifest: Manifest, folder: Path, tell: Callable[[Progress], None]) -> None:

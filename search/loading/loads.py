@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from core.apart import WorkStopped
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
 from core.types import LogPosition
@@ -30,7 +31,6 @@ from search.index.errors import IndexDamagedError
 from search.index.folder import Identity
 from search.index.generations import LOAD_FILE, IndexGenerations
 from search.index.manifest import read_manifest, write_manifest
-from search.index.rate_limiter import WorkStopped
 from search.loading.kept_load import KeptLoad, build_named, read_kept, write_kept
 from search.loading.load_process import load_apart
 from search.loading.load_task import SPOOL, LoadTask, Progress

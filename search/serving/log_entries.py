@@ -5,8 +5,8 @@ from __future__ import annotations
 from crc32c import crc32c
 
 from core.dead_letters import BadRecord
-from core.notifications import JoinedContent
-from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedReplay
+from core.notifications import JoinedContent, placed_image
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedMember, JoinedReplay
 from search.serving.search_pb2 import LogEntry, Remove, Replay, Skip
 
 __all__ = ["log_entry", "skip_entry"]
@@ -22,13 +22,15 @@ def log_entry(offset: int, payload: bytes, decoded: JoinedContent | BadRecord) -
             return LogEntry(offset=offset, checksum=checksum, remove=_remove(decoded))
         case JoinedReplay():
             return LogEntry(offset=offset, checksum=checksum, replay=_replay(decoded))
-        case _:
+        case JoinedMember():
+            return LogEntry(offset=offset, checksum=checksum, insert=decoded.image, unsearched=True)
+        case JoinedImage():
             return LogEntry(offset=offset, checksum=checksum, insert=decoded)
 
 
 def skip_entry(offset: int, payload: bytes, decoded: JoinedContent | BadRecord, bad: BadRecord) -> LogEntry:
     """The entry that skips a record, and places its image version if it is a readable image."""
-    known = decoded if isinstance(decoded, JoinedImage) else JoinedImage()
+    known = placed_image(decoded) or JoinedImage()
     skip = Skip(image_id=known.image_id, image_version=known.image_version, reason=bad.reason)
     return LogEntry(offset=offset, checksum=crc32c(payload), skip=skip)
 

@@ -147,7 +147,7 @@ class SearchMetrics:
                     self.skipped.inc(answer.place == NO_PLACE)
                     self.superseded.inc(answer.superseded or answer.deleted)
                     image, kind = (record if isinstance(record, Insert) else None), "record"
-            if answer.code and not answer.superseded:
+            if answer.code and not answer.superseded and (image is None or image.searched):
                 self.searched(kind, [answer.result])
             if image is not None and self._last_place < answer.place == record.offset:
                 self._last_place = answer.place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +172,8 @@ def _record(entry: LogEntry, hashed: Mapping[int, tuple[NDArray[np.uint32], byte
             image = _insert(entry, replay.image, hashed) if replay.HasField("image") else None
             return Replay(entry.offset, entry.checksum, ImageId(replay.image_id), image)
         case _:
-            return _insert(entry, entry.insert, hashed)
+            image = _insert(entry, entry.insert, hashed)
+            return replace(image, searched=False) if entry.unsearched else image
 
 
 def _insert(entry: LogEntry, image: JoinedImage, hashed: Mapping[int, tuple[NDArray[np.uint32], bytes]]) -> Insert:

@@ -33,11 +33,14 @@ class LogEntry(google.protobuf.message.Message):
     REMOVE_FIELD_NUMBER: builtins.int
     REPLAY_FIELD_NUMBER: builtins.int
     TRACE_FIELD_NUMBER: builtins.int
+    UNSEARCHED_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     """CRC-32C of the record's bytes"""
     trace: builtins.bool
     """the answer tells the terms"""
+    unsearched: builtins.bool
+    """of an insert: the answer has no candidates, since a manifest says the image's head"""
     @property
     def insert(self) -> core.protos.joined_pb2.JoinedImage: ...
     @property
@@ -62,9 +65,10 @@ class LogEntry(google.protobuf.message.Message):
         remove: global___Remove | None = ...,
         replay: global___Replay | None = ...,
         trace: builtins.bool = ...,
+        unsearched: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["action", b"action", "insert", b"insert", "remove", b"remove", "replay", b"replay", "skip", b"skip"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "remove", b"remove", "replay", b"replay", "skip", b"skip", "trace", b"trace"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["action", b"action", "checksum", b"checksum", "insert", b"insert", "offset", b"offset", "remove", b"remove", "replay", b"replay", "skip", b"skip", "trace", b"trace", "unsearched", b"unsearched"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["action", b"action"]) -> typing.Literal["insert", "skip", "remove", "replay"] | None: ...
 
 global___LogEntry = LogEntry

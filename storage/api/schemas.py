@@ -125,7 +125,7 @@ class HeadChangeOut(_Out):
     versions: Versions
     truncated: bool
     override: int | None = Field(description="The number of the override that made it; null: a record of the order.")
-    trigger: str = Field(description="What made it: stream, override or rollback. A rollback is an override too.")
+    trigger: str = Field(description="What made it: stream, manifest, override or rollback, which is an override too.")
 
     @staticmethod
     def of(entry: HistoryEntry) -> HeadChangeOut:

@@ -1,1 +1,1 @@
-"""How do a billion images of a manifest become a store, before the first record of the order?"""
+"""How do the images of manifests enter: a billion before the first record of the order, more among its records?"""

@@ -41,6 +41,11 @@ class Rate:
         while self._seen[0][0] < now_s - _WINDOW_S:
             self._seen.popleft()
 
+    @property
+    def last(self) -> int:
+        """How many rows there were at the last look."""
+        return self._seen[-1][1] if self._seen else 0
+
     def per_s(self) -> float:
         """0 before the second look."""
         (start_s, before), (end_s, after) = (self._seen[0], self._seen[-1]) if self._seen else ((0.0, 0), (0.0, 0))

@@ -19,13 +19,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadInputError, MismatchError
 from core.files import replacing
-from core.first_loads import LoadRequest
+from manifests.asked import asked_manifest
 from manifests.clustered_files import Signal
-from manifests.folder import Folder, open_folder, read_manifest
+from manifests.folder import Folder, open_folder
 from manifests.manifest import Kind, Manifest
 from manifests.rows import read_rows
+from manifests.value_checks import ValueChecks
 from storage.loading.ahead import ahead
 from storage.loading.checking import check_counts, check_sample
 from storage.loading.identities import checked_identities
@@ -56,6 +56,8 @@ class LoadSettings:
 
     signal: Signal
     make_codes: MakeCodes
+    checks: ValueChecks
+    """What the ids and embeddings of deltas must be like."""
     rows_per_s: float = 0.0
     """At most so many rows a second; 0: no limit."""
 
@@ -99,7 +101,7 @@ def run_load(kept: KeptLoad, store: TakesFirstLoad, settings: LoadSettings, watc
     shutil.rmtree(spool, ignore_errors=True)  # of a pass that was killed: 100 bytes a row
     spool.mkdir(parents=True)
     folder = open_folder(kept.request.folder)
-    manifest = _snapshot(folder, kept.request)
+    manifest = asked_manifest(folder, kept.request.manifest, Kind.SNAPSHOT, kept.request.manifest_id)
     path = store.load_folder / _SUPERSEDED
     if not kept.images or not path.exists():  # removed with what was written, by an end that was not kept
         checked = checked_identities(
@@ -118,18 +120,6 @@ def run_load(kept: KeptLoad, store: TakesFirstLoad, settings: LoadSettings, watc
         load = _finished(kept, target, watch)
         _check(target, load, cursor, watch)
     return load
-
-
-def _snapshot(folder: Folder, request: LoadRequest) -> Manifest:
-    manifest = read_manifest(folder, request.manifest)
-    where = f"{folder.uri}, manifest {request.manifest}"
-    if manifest.id != request.manifest_id:
-        raise MismatchError(f"{where} has the id {manifest.id}, {request.manifest_id} was asked for")
-    if manifest.kind is not Kind.SNAPSHOT:
-        raise BadInputError(f"{where} is a {manifest.kind}: a store begins with a {Kind.SNAPSHOT}")
-    if not manifest.rows:
-        raise BadInputError(f"{where} has no rows")
-    return manifest
 
 
 def _superseded(path: Path) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ from itertools import islice
 
 from core.errors import BadInputError, UnavailableError
 from core.overrides import Override, OverrideKind, OverrideMove, OverrideOutcome, OverrideRequest
-from core.types import ImageId, Trigger
+from core.types import ImageId
 from storage import codec, state_codec
 from storage.base import StagedStore
 from storage.bulk.deltas import Deltas
@@ -395,7 +395,7 @@ class BulkStore(StagedStore):
             key = codec.image_key(entry.image_id)
             leaves = entry.old_head not in (None, entry.new_head)
             if (
-                entry.trigger is not Trigger.STREAM
+                not entry.is_of_order
                 or entry.image_id in deltas
                 or entry.image_id in draft.plan.roots.wishes
                 or (leaves and entry.old_head in deltas)

@@ -9,7 +9,8 @@ from pathlib import Path
 from storage import codec
 from storage.records import Touched
 from storage.rocks.database import KeyRange
-from storage.rocks.options import FAMILIES
+from storage.rocks.options import FAMILIES, META
+from storage.rocks.views import DELTA
 
 __all__ = ["MOST_RANGES", "key_ranges", "names_anything", "plan_ranges"]
 
@@ -32,7 +33,7 @@ def key_ranges(touched: Touched | None) -> list[KeyRange]:
     swept = [KeyRange("history", b"", codec.encode_number(touched.kept_from))] if touched.kept_from > 1 else []
     for family, key in _keys(touched):
         by_family.setdefault(family, []).append(key)
-    found = [*swept, *(KeyRange(family, b"", b"") for family in _WHOLE)]
+    found = [*swept, *(KeyRange(family, b"", b"") for family in _WHOLE), KeyRange(META, DELTA, DELTA + b"\xff")]
     for family, keys in by_family.items():
         ordered = sorted(set(keys))
         size = -(-len(ordered) // MOST_RANGES)

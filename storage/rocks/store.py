@@ -45,6 +45,7 @@ from storage.rocks.options import META, RocksOptions
 from storage.rocks.scrubbing import key_ranges, names_anything, plan_ranges
 from storage.rocks.translate import translated
 from storage.rocks.views import (
+    DELTA,
     DROPPED,
     EPOCH,
     ERASING,
@@ -478,6 +479,8 @@ def _writes(changes: Changes) -> list[Write]:
         writes.append(("dead_letters", codec.encode_number(offset), codec.encode_dead_letter(record)))
     for pseudonym, erasure in changes.erasures.items():
         writes.append(("erasures", codec.image_key(pseudonym), codec.encode_erasure(erasure)))
+    for manifest_id, progress in changes.deltas.items():
+        writes.append((META, DELTA + manifest_id.encode(), state_codec.encode_delta_progress(progress)))
     if changes.pseudonyms is not None:
         writes.append((META, FORGET_KEY, changes.pseudonyms.key))
     if changes.erased is not None:

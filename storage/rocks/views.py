@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -18,6 +18,7 @@ from storage.errors import CorruptedError
 from storage.interfaces import StoreView, last_verdicts
 from storage.records import (
     ClusterRecord,
+    DeltaProgress,
     Edge,
     EmbeddingRecord,
     EndedCluster,
@@ -37,6 +38,7 @@ from storage.rocks.overlay import Get, Overlay, Rows
 from storage.rocks.translate import NOT_FOUND, ours, translated
 
 __all__ = [
+    "DELTA",
     "DROPPED",
     "EPOCH",
     "ERASING",
@@ -81,6 +83,9 @@ may have written history ahead from there on."""
 FIRST_LOAD = b"first-load"
 """The key of the manifest that the store began with, in the family `default`."""
 
+DELTA = b"delta-"
+"""The keys of the manifests whose rows go through the order, in the family `default`, before their ids."""
+
 EPOCH = b"epoch"
 """The key of the store's epoch, in the family `default`."""
 
@@ -123,6 +128,11 @@ class PointReads(ABC):
         """See `StoreView.first_load`."""
         value = self._get(META, FIRST_LOAD)
         return None if value is None else state_codec.decode_first_load(value)
+
+    def delta(self, manifest_id: str) -> DeltaProgress | None:
+        """See `StoreView.delta`."""
+        value = self._get(META, DELTA + manifest_id.encode())
+        return None if value is None else state_codec.decode_delta_progress(value)
 
     def image(self, image_id: ImageId) -> ImageRecord | None:
         """See `StoreView.image`."""
@@ -385,6 +395,11 @@ class SnapshotView(PointReads, StoreView):
         """See `StoreView.seconds_from`."""
         scan = self._scan("moments", codec.encode_number(second))
         return ((codec.decode_number("a moment", key), codec.decode_number("a moment", value)) for key, value in scan)
+
+    def deltas(self) -> Sequence[DeltaProgress]:
+        """See `StoreView.deltas`."""
+        found = (state_codec.decode_delta_progress(value) for _, value in self._scan(META, DELTA, DELTA))
+        return tuple(sorted(found, key=lambda each: (each.started_ms, each.request.manifest_id)))
 
     def swept_unscored(self, after: int) -> Iterator[tuple[int, int]]:
         """See `StoreView.swept_unscored`."""

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from core.errors import BadInputError
 from core.overrides import Point
-from core.types import Trigger
 from storage.interfaces import StoreView
 from storage.records import HistoryEntry, StoreState
 
@@ -24,7 +23,7 @@ AppliedAfter = Callable[[int], int]
 
 def point_of(entry: HistoryEntry, applied_after: AppliedAfter) -> Point:
     """The moment at which an entry was decided: those of a bulk move are written later."""
-    if entry.trigger in (Trigger.STREAM, Trigger.MANIFEST):
+    if entry.is_of_order:
         return Point(entry.offset, 0)
     return Point(applied_after(entry.reference), entry.reference)
 

@@ -26,10 +26,12 @@ from storage.limits import (
     MAX_OPERATIONS,
     MAX_OVERRIDES,
 )
+from storage.loading.delta_report import DeltaReport
 from storage.operation_pages import ListedOperation, operation_of_override
 from storage.records import Heads
 from storage.selecting import ImageSelection, SelectedImage, SelectedPage
 from storage.serving import storage_pb2 as pb
+from storage.serving.delta_messages import delta_of
 from storage.serving.forgotten_messages import forgotten_of
 from storage.serving.messages import decision_message, heads_of, lookup_of, page_of, progress_of, written_of
 from storage.serving.operation_messages import operation_page_of
@@ -367,7 +369,7 @@ class StorageClient(RpcClient):
         self._call(self._stub.CancelOperation, pb.CancelOperationRequest(number=number))
 
     def load(self, request: LoadRequest) -> LoadReport:
-        """Begins the store with the images of a manifest, or goes on with that; asked again, it says how far it is.
+        """Begins the store with the images of a manifest, or takes a delta; asked again, it goes on, and says how far.
 
         Raises:
             MismatchError: Something was applied to the store, or another load is under way or live.
@@ -377,17 +379,26 @@ class StorageClient(RpcClient):
         """
         return self._loaded(self._stub.Load, pb.LoadRequest(**request_fields(request)))
 
-    def load_status(self) -> LoadReport | None:
-        """How far the first load is; None: none was asked for.
+    def load_status(self, manifest_id: str = "") -> LoadReport | None:
+        """How far a load is, without an id the first load; None: nobody has asked for it.
 
         Raises:
             UnavailableError: The server is down or too slow.
         """
-        answer: pb.LoadStatusResponse = self._call(self._stub.LoadStatus, pb.LoadStatusRequest())
+        answer: pb.LoadStatusResponse = self._call(self._stub.LoadStatus, pb.LoadStatusRequest(manifest_id=manifest_id))
         return load_of(answer) if answer.manifest_id else None
 
+    def deltas(self, manifest_id: str = "") -> list[DeltaReport]:
+        """How far deltas are, by when they were asked for: the last 1,000, or one.
+
+        Raises:
+            UnavailableError: The server is down or too slow.
+        """
+        answer: pb.DeltasResponse = self._call(self._stub.Deltas, pb.DeltasRequest(manifest_id=manifest_id))
+        return [delta_of(each) for each in answer.deltas]
+
     def abort_load(self, manifest_id: str) -> LoadReport:
-        """Ends a first load and removes what it wrote.
+        """Ends a first load and removes what it wrote, or a delta: the rows that have entered stay.
 
         Raises:
             MismatchError: It is live, or another one.

@@ -1,7 +1,8 @@
-"""How late the images of the stream are that storage wrote last. Replays give way to them."""
+"""How late the images of the stream are that storage wrote last. Replays and rows of manifests give way to them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from statistics import median_low
 
@@ -14,7 +15,9 @@ FRESH_MS = 2000
 
 
 class LiveDelay:
-    """The time from the arrival of an image's second half in Kafka to its synced verdict. Replays do not count."""
+    """The time from the arrival of an image's second half in Kafka to its synced verdict. Replays and rows of
+    manifests do not count.
+    """
 
     def __init__(self) -> None:
         """Begins without an image."""
@@ -24,10 +27,16 @@ class LiveDelay:
     def written(self, decisions: Sequence[Decision], now_ms: int) -> None:
         """These were written and synced at `now_ms`, in ms since the epoch."""
         delays = [
-            now_ms - one.arrived_at_ms for one in decisions if one.outcome is Outcome.DECIDED and one.arrived_at_ms > 0
+            now_ms - one.arrived_at_ms
+            for one in decisions
+            if one.outcome is Outcome.DECIDED and one.member is None and one.arrived_at_ms > 0
         ]
         if delays:
             self._delay_ms, self._at_ms = max(0, median_low(delays)), now_ms
+
+    def now(self) -> int:
+        """As `at`, of the present."""
+        return self.at(time.time_ns() // 10**6)
 
     def at(self, now_ms: int) -> int:
         """The median of the last write that had images, in ms; 0: there was none in the last two seconds."""

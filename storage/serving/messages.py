@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.errors import RefusedError
+from core.manifest_rows import MemberRow, RowResult
 from core.pseudonyms import Pseudonyms
 from core.types import (
     NO_HEAD,
@@ -73,6 +74,7 @@ def decision_message(decision: Decision) -> pb.Decision:
         tombstone=None if decision.tombstone is None else _tombstone_message(decision.tombstone),
         request=None if decision.request is None else _request_message(*decision.request),
         forget=decision.forget,
+        member=None if decision.member is None else pb.MemberRow(**decision.member._asdict()),
     )
 
 
@@ -80,11 +82,12 @@ def read_decision(message: pb.Decision) -> Decision:
     """A decision from its message.
 
     Raises:
-        RefusedError: There is no such outcome or cause; the error carries the offset.
+        RefusedError: There is no such outcome, cause or result; the error carries the offset.
     """
     try:
         outcome = Outcome(message.outcome)
         moves = tuple(_read_move(move) for move in message.moves)
+        member = _read_member(message.member) if message.HasField("member") else None
     except ValueError as error:
         raise RefusedError(f"the decision at offset {message.offset}: {error}", message.offset) from None
     return Decision(
@@ -107,6 +110,7 @@ def read_decision(message: pb.Decision) -> Decision:
         tombstone=_tombstone_of(message.tombstone) if message.HasField("tombstone") else None,
         request=_request_of(message.request) if message.HasField("request") else None,
         forget=message.forget,
+        member=member,
     )
 
 
@@ -166,6 +170,10 @@ def _request_of(message: pb.AppliedRequest) -> RequestPosition:
 
 def _read_dead_letter(message: pb.DeadLetterRecord) -> DeadLetterRecord:
     return DeadLetterRecord(message.key, message.value, message.traceparent)
+
+
+def _read_member(message: pb.MemberRow) -> MemberRow:
+    return MemberRow(message.manifest_id, message.row, RowResult(message.result))
 
 
 def _move_message(move: Move) -> pb.Move:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from core.call_metrics import CallMetrics
 from core.first_loads import LoadReport, LoadState
+from core.manifest_rows import RowResult
 from core.recent_share import RecentShare
 from core.types import Cause, Decision, Outcome
 from storage.records import StoreState
@@ -37,6 +38,7 @@ METHODS = (
     "CancelOperation",
     "Load",
     "LoadStatus",
+    "Deltas",
     "AbortLoad",
     "FinishLoad",
 )
@@ -106,6 +108,13 @@ class StorageMetrics:
             "neardup_storage_decisions_total", "Decisions written, by outcome", ["outcome"], registry=registry
         )
         self.moves = Counter("neardup_storage_moves_total", "Moves written, by cause", ["cause"], registry=registry)
+        self.rows = Counter(
+            "neardup_storage_manifest_rows_total",
+            "Decisions on rows of manifests after the first load, by what became of the row; a row that is written "
+            "again counts again",
+            ["result"],
+            registry=registry,
+        )
         self.verdict_seconds = Histogram(
             "neardup_storage_verdict_seconds",
             "Time from the arrival of an image's second half in Kafka to its synced verdict",
@@ -116,6 +125,8 @@ class StorageMetrics:
             self.outcomes.labels(outcome.value)
         for cause in Cause:
             self.moves.labels(cause.value)
+        for result in RowResult:
+            self.rows.labels(result.value)
 
     def _publisher(self, registry: CollectorRegistry) -> None:
         self._sent = Counter(
@@ -201,6 +212,19 @@ class StorageMetrics:
         for state in LoadState:
             states.labels(state.value).set_function(partial(_of_load, report, partial(_is, state)))
 
+    def watch_deltas(
+        self, registry: CollectorRegistry, states: Callable[[], Mapping[LoadState, int]], rows_left: Callable[[], int]
+    ) -> None:
+        """Shows how many deltas are in each state, and how many rows of them wait."""
+        deltas = Gauge("neardup_storage_deltas", "Deltas that are in the state", ["state"], registry=registry)
+        for state in LoadState:
+            deltas.labels(state.value).set_function(partial(_count_of, states, state))
+        Gauge(
+            "neardup_storage_delta_rows_left",
+            "Rows of deltas under way or waiting that are not applied yet; a delta that was not checked yet has none",
+            registry=registry,
+        ).set_function(rows_left)
+
     def applied(self, state: StoreState) -> None:
         """Takes the new state of the store."""
         self._state = state
@@ -258,6 +282,9 @@ class StorageMetrics:
             self.outcomes.labels(decision.outcome.value).inc()
             for move in decision.moves:
                 self.moves.labels(move.cause.value).inc()
+            if decision.member is not None:  # its head and its time are those of a manifest
+                self.rows.labels(decision.member.result.value).inc()
+                continue
             if decision.outcome is Outcome.DECIDED and decision.moves:
                 self._heads.add(decision.moves[0].new_head)
             if decision.outcome is Outcome.DECIDED and decision.arrived_at_ms > 0:
@@ -267,6 +294,10 @@ class StorageMetrics:
 def _of_load(report: Callable[[], LoadReport | None], value: Callable[[LoadReport], float]) -> float:
     load = report()
     return 0.0 if load is None else value(load)
+
+
+def _count_of(states: Callable[[], Mapping[LoadState, int]], state: LoadState) -> float:
+    return states().get(state, 0)
 
 
 def _is(state: LoadState, load: LoadReport) -> float:

@@ -27,9 +27,13 @@ from storage.api.server import ApiServer
 from storage.loading.run import LoadSettings
 from storage.opening import open_store
 from storage.serving.dead_letter_outbox import DeadLetterOutbox
+from storage.serving.delta_feeder import DeltaFeeder
+from storage.serving.delta_run import FeederParts
 from storage.serving.eraser_loop import EraserLoop
 from storage.serving.first_loads import FirstLoads
 from storage.serving.history_sweep import HistorySweep
+from storage.serving.live_delay import LiveDelay
+from storage.serving.loads import Loads
 from storage.serving.metrics import StorageMetrics
 from storage.serving.move_loop import MoveLoop
 from storage.serving.order_writer import OrderWriter
@@ -42,6 +46,9 @@ from storage.serving.undo_outbox import UndoOutbox
 __all__ = ["StorageServerSettings", "serve"]
 
 log = logging.getLogger(__name__)
+
+_DELTA_SPOOL = "delta.files"
+"""The folder for what a delta needs while it is checked and read, below that of the store."""
 
 _WORKERS = 32
 """Threads for calls. Those that wait until large requests of others are handled hold one each."""
@@ -62,7 +69,7 @@ class StorageServerSettings:
     """Where the brokers are and how to log in, as arguments of `KafkaProducer`; empty: nothing is published."""
     assignments_topic: str
     joined_topic: str
-    """Where deletes are written."""
+    """Where deletes and the rows of deltas are written."""
     replay_topic: str
     """Where the images of undone overrides are asked for again."""
     dead_letter_topic: str
@@ -81,7 +88,7 @@ class StorageServerSettings:
     aliases: AliasSettings = NO_ALIASES
     """Where the HTTP API learns which signal each alias names."""
     load: Callable[[], LoadSettings] | None = None
-    """Tells which images the store may begin with; None: no manifest is loaded."""
+    """Tells which images of manifests the store takes; None: no manifest is loaded."""
 
 
 def serve(settings: StorageServerSettings) -> None:
@@ -106,7 +113,14 @@ def serve(settings: StorageServerSettings) -> None:
         loads.resume()
         parts.callback(loads.stop)
         metrics.watch_load(registry, loads.report)
-        service = StorageService(store, metrics, loads=loads)
+        live_delay = LiveDelay()
+        open_order = partial(KafkaSender, settings.kafka, settings.joined_topic) if settings.kafka else None
+        delta_parts = FeederParts(settings.load, open_order, live_delay.now, settings.folder / _DELTA_SPOOL)
+        deltas = DeltaFeeder(store, delta_parts)
+        deltas.start()
+        parts.callback(deltas.stop)
+        metrics.watch_deltas(registry, deltas.states, deltas.rows_left)
+        service = StorageService(store, metrics, loads=Loads(loads, deltas), live_delay=live_delay)
         register = partial(add_ClusterStorageServicer_to_server, service)
         listen = replace(settings.listen, workers=max(settings.listen.workers, _WORKERS))
         rpc = RpcServer("storage", listen, register, registry, RIGHTS)
@@ -134,12 +148,12 @@ def serve(settings: StorageServerSettings) -> None:
         eraser = EraserLoop(store, bool(settings.kafka), metrics.erase_failed, metrics.unerased)
         eraser.start()
         parts.callback(eraser.stop)
-        deletes = None
-        if settings.kafka:
-            deletes = OrderWriter(partial(KafkaSender, settings.kafka, settings.joined_topic), store.require_kinds)
-            parts.callback(deletes.close)
+        order = None
+        if open_order is not None:
+            order = OrderWriter(open_order, store.require_kinds)
+            parts.callback(order.close)
         aliases = FollowedAliases(settings.aliases, metrics.aliases_failed)
-        app = create_app(store, settings.max_page, registry, settings.api_access, deletes, settings.explainer, aliases)
+        app = create_app(store, settings.max_page, registry, settings.api_access, order, settings.explainer, aliases)
         api = ApiServer(app, settings.api_host, settings.api_port, settings.listen.tls)
         api.start()
         parts.callback(api.stop)

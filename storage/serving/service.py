@@ -29,9 +29,10 @@ from storage.repair import repair
 from storage.selecting import named_images, selected_pages
 from storage.serving import storage_pb2 as pb
 from storage.serving import storage_pb2_grpc
-from storage.serving.first_loads import FirstLoads
+from storage.serving.delta_messages import deltas_message
 from storage.serving.forgotten_messages import forgotten_message
 from storage.serving.live_delay import LiveDelay
+from storage.serving.loads import Loads, no_loads
 from storage.serving.messages import (
     describe_message,
     heads_message,
@@ -74,6 +75,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
                 "Forgotten",
                 "ListOperations",
                 "LoadStatus",
+                "Deltas",
             ),
             Right.READ,
         ),
@@ -115,7 +117,8 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
         store: ClusterStore,
         metrics: StorageMetrics,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 10**6,
-        loads: FirstLoads | None = None,
+        loads: Loads | None = None,
+        live_delay: LiveDelay | None = None,
     ) -> None:
         """Prepares the methods.
 
@@ -123,16 +126,17 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
             store: What is served.
             metrics: Of the server.
             now_ms: The clock: milliseconds since the epoch.
-            loads: Begins the store with a manifest; None: it cannot.
+            loads: Takes the images of manifests; None: it cannot.
+            live_delay: Is told of each write; None: nobody else asks it.
         """
         self._store = store
-        self._loads = loads or FirstLoads(store, None, lambda: None)
+        self._loads = loads or no_loads(store)
         self._metrics = metrics
         self._now_ms = now_ms
         self._verifying = threading.Lock()
         self._reading = threading.Lock()
         self._selections = threading.BoundedSemaphore(MAX_SELECTIONS)
-        self._live_delay = LiveDelay()
+        self._live_delay = live_delay or LiveDelay()
         self._state = store.state()
         self._told = threading.local()
         """What the write of this thread's last decision left first."""
@@ -355,16 +359,24 @@ class StorageService(storage_pb2_grpc.ClusterStorageServicer):
     def Load(  # noqa: N802 - the name that the proto gives
         self, request: pb.LoadRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
-        """Begins the store with a manifest."""
+        """Begins the store with a manifest, or takes a delta."""
         with self._metrics.call("Load"), for_callers():
-            return pb.LoadStatusResponse(**load_fields(self._loads.load(read_load_request(request, MAX_TEXT_BYTES))))
+            asked = read_load_request(request, MAX_TEXT_BYTES, deltas=True)
+            return pb.LoadStatusResponse(**load_fields(self._loads.load(asked)))
 
     def LoadStatus(  # noqa: N802 - the name that the proto gives
         self, request: pb.LoadStatusRequest, context: grpc.ServicerContext
     ) -> pb.LoadStatusResponse:
         """How far that is."""
         with self._metrics.call("LoadStatus"), for_callers():
-            return pb.LoadStatusResponse(**load_fields(self._loads.report()))
+            return pb.LoadStatusResponse(**load_fields(self._loads.report(request.manifest_id)))
+
+    def Deltas(  # noqa: N802 - the name that the proto gives
+        self, request: pb.DeltasRequest, context: grpc.ServicerContext
+    ) -> pb.DeltasResponse:
+        """How far deltas are."""
+        with self._metrics.call("Deltas"), for_callers():
+            return deltas_message(self._loads.deltas(request.manifest_id))
 
     def AbortLoad(  # noqa: N802 - the name that the proto gives
         self, request: pb.AbortLoadRequest, context: grpc.ServicerContext

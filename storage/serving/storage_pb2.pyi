@@ -414,6 +414,7 @@ class Decision(google.protobuf.message.Message):
     TOMBSTONE_FIELD_NUMBER: builtins.int
     REQUEST_FIELD_NUMBER: builtins.int
     FORGET_FIELD_NUMBER: builtins.int
+    MEMBER_FIELD_NUMBER: builtins.int
     offset: builtins.int
     checksum: builtins.int
     outcome: builtins.str
@@ -446,6 +447,10 @@ class Decision(google.protobuf.message.Message):
     def request(self) -> global___AppliedRequest:
         """of a replay: the request that it answers"""
 
+    @property
+    def member(self) -> global___MemberRow:
+        """of a row of a manifest"""
+
     def __init__(
         self,
         *,
@@ -469,11 +474,36 @@ class Decision(google.protobuf.message.Message):
         tombstone: global___Tombstone | None = ...,
         request: global___AppliedRequest | None = ...,
         forget: builtins.bool = ...,
+        member: global___MemberRow | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter", "request", b"request", "tombstone", b"tombstone"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "forget", b"forget", "image_id", b"image_id", "index_version", b"index_version", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "request", b"request", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "tombstone", b"tombstone", "truncated", b"truncated", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dead_letter", b"dead_letter", "member", b"member", "request", b"request", "tombstone", b"tombstone"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrived_at_ms", b"arrived_at_ms", "checksum", b"checksum", "created_at_ms", b"created_at_ms", "dead_letter", b"dead_letter", "decided_at_ms", b"decided_at_ms", "forget", b"forget", "image_id", b"image_id", "index_version", b"index_version", "member", b"member", "model_version", b"model_version", "moves", b"moves", "offset", b"offset", "outcome", b"outcome", "place", b"place", "request", b"request", "score_code", b"score_code", "score_vector", b"score_vector", "search_vector", b"search_vector", "tombstone", b"tombstone", "truncated", b"truncated", "version", b"version"]) -> None: ...
 
 global___Decision = Decision
+
+@typing.final
+class MemberRow(google.protobuf.message.Message):
+    """A row of a manifest, and what became of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    ROW_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    row: builtins.int
+    result: builtins.str
+    """as `core.manifest_rows.RowResult` names it"""
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+        row: builtins.int = ...,
+        result: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id", "result", b"result", "row", b"row"]) -> None: ...
+
+global___MemberRow = MemberRow
 
 @typing.final
 class DeadLetterRecord(google.protobuf.message.Message):
@@ -1776,7 +1806,7 @@ class LoadRequest(google.protobuf.message.Message):
     manifest_id: builtins.str
     """its content id"""
     log_id: builtins.str
-    """the topic id of `joined`, whose offset 0 comes right after the last row"""
+    """the topic id of `joined`, whose offset 0 comes right after the last row; empty: a delta"""
     def __init__(
         self,
         *,
@@ -1793,15 +1823,21 @@ global___LoadRequest = LoadRequest
 class LoadStatusRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    """empty: of the first load"""
     def __init__(
         self,
+        *,
+        manifest_id: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id"]) -> None: ...
 
 global___LoadStatusRequest = LoadStatusRequest
 
 @typing.final
 class LoadStatusResponse(google.protobuf.message.Message):
-    """How far a first load is. Times are milliseconds since the epoch; 0: not yet."""
+    """How far a first load or a delta is. Times are milliseconds since the epoch; 0: not yet."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1858,6 +1894,108 @@ class LoadStatusResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["clusters", b"clusters", "detail", b"detail", "ended_ms", b"ended_ms", "folder", b"folder", "images", b"images", "log_id", b"log_id", "manifest", b"manifest", "manifest_id", b"manifest_id", "rows_done", b"rows_done", "rows_per_s", b"rows_per_s", "rows_total", b"rows_total", "started_ms", b"started_ms", "state", b"state"]) -> None: ...
 
 global___LoadStatusResponse = LoadStatusResponse
+
+@typing.final
+class DeltasRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MANIFEST_ID_FIELD_NUMBER: builtins.int
+    manifest_id: builtins.str
+    """only this one; empty: all"""
+    def __init__(
+        self,
+        *,
+        manifest_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_id", b"manifest_id"]) -> None: ...
+
+global___DeltasRequest = DeltasRequest
+
+@typing.final
+class DeltasResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DELTAS_FIELD_NUMBER: builtins.int
+    @property
+    def deltas(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DeltaStatus]: ...
+    def __init__(
+        self,
+        *,
+        deltas: collections.abc.Iterable[global___DeltaStatus] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deltas", b"deltas"]) -> None: ...
+
+global___DeltasResponse = DeltasResponse
+
+@typing.final
+class DeltaStatus(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOAD_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    EXAMPLES_FIELD_NUMBER: builtins.int
+    @property
+    def load(self) -> global___LoadStatusResponse:
+        """rows are done once they are applied"""
+
+    @property
+    def counts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RowCount]: ...
+    @property
+    def examples(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RowExample]:
+        """the first rows of which something else became than they say"""
+
+    def __init__(
+        self,
+        *,
+        load: global___LoadStatusResponse | None = ...,
+        counts: collections.abc.Iterable[global___RowCount] | None = ...,
+        examples: collections.abc.Iterable[global___RowExample] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["load", b"load"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["counts", b"counts", "examples", b"examples", "load", b"load"]) -> None: ...
+
+global___DeltaStatus = DeltaStatus
+
+@typing.final
+class RowCount(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    result: builtins.str
+    """joined, founded, kept and so on: `core/manifest_rows.py`"""
+    rows: builtins.int
+    def __init__(
+        self,
+        *,
+        result: builtins.str = ...,
+        rows: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "rows", b"rows"]) -> None: ...
+
+global___RowCount = RowCount
+
+@typing.final
+class RowExample(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    row: builtins.int
+    """of the manifest, from 0"""
+    image_id: builtins.str
+    result: builtins.str
+    def __init__(
+        self,
+        *,
+        row: builtins.int = ...,
+        image_id: builtins.str = ...,
+        result: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "result", b"result", "row", b"row"]) -> None: ...
+
+global___RowExample = RowExample
 
 @typing.final
 class AbortLoadRequest(google.protobuf.message.Message):

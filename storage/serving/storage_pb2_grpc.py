@@ -149,6 +149,11 @@ class ClusterStorageStub(object):
                 request_serializer=storage_dot_serving_dot_storage__pb2.LoadStatusRequest.SerializeToString,
                 response_deserializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
                 _registered_method=True)
+        self.Deltas = channel.unary_unary(
+                '/neardup.storage.v1.ClusterStorage/Deltas',
+                request_serializer=storage_dot_serving_dot_storage__pb2.DeltasRequest.SerializeToString,
+                response_deserializer=storage_dot_serving_dot_storage__pb2.DeltasResponse.FromString,
+                _registered_method=True)
         self.AbortLoad = channel.unary_unary(
                 '/neardup.storage.v1.ClusterStorage/AbortLoad',
                 request_serializer=storage_dot_serving_dot_storage__pb2.AbortLoadRequest.SerializeToString,
@@ -316,20 +321,31 @@ class ClusterStorageServicer(object):
         again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
         `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
         INVALID_ARGUMENT: this kind of store cannot be loaded.
+
+        Without a log: of a delta, whose rows go into the order after a first load. It waits until the manifest before it is
+        live, and begins anew where it was if it failed or was aborted. RESOURCE_EXHAUSTED: no first load is live yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadStatus(self, request, context):
-        """How far it is.
+        """How far it is: the first load, or a delta.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Deltas(self, request, context):
+        """How far deltas are, by when they were asked for: the last 1,000, or one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AbortLoad(self, request, context):
-        """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none.
+        """Ends a first load and removes what it wrote, or a delta: what entered stays. FAILED_PRECONDITION: it is live, or
+        another one. INVALID_ARGUMENT: there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -454,6 +470,11 @@ def add_ClusterStorageServicer_to_server(servicer, server):
                     servicer.LoadStatus,
                     request_deserializer=storage_dot_serving_dot_storage__pb2.LoadStatusRequest.FromString,
                     response_serializer=storage_dot_serving_dot_storage__pb2.LoadStatusResponse.SerializeToString,
+            ),
+            'Deltas': grpc.unary_unary_rpc_method_handler(
+                    servicer.Deltas,
+                    request_deserializer=storage_dot_serving_dot_storage__pb2.DeltasRequest.FromString,
+                    response_serializer=storage_dot_serving_dot_storage__pb2.DeltasResponse.SerializeToString,
             ),
             'AbortLoad': grpc.unary_unary_rpc_method_handler(
                     servicer.AbortLoad,
@@ -1060,6 +1081,33 @@ class ClusterStorage(object):
             '/neardup.storage.v1.ClusterStorage/LoadStatus',
             storage_dot_serving_dot_storage__pb2.LoadStatusRequest.SerializeToString,
             storage_dot_serving_dot_storage__pb2.LoadStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Deltas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neardup.storage.v1.ClusterStorage/Deltas',
+            storage_dot_serving_dot_storage__pb2.DeltasRequest.SerializeToString,
+            storage_dot_serving_dot_storage__pb2.DeltasResponse.FromString,
             options,
             channel_credentials,
             insecure,

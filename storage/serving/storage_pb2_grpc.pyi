@@ -159,19 +159,30 @@ class ClusterStorageStub:
     again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
     `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
     INVALID_ARGUMENT: this kind of store cannot be loaded.
+
+    Without a log: of a delta, whose rows go into the order after a first load. It waits until the manifest before it is
+    live, and begins anew where it was if it failed or was aborted. RESOURCE_EXHAUSTED: no first load is live yet.
     """
 
     LoadStatus: grpc.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LoadStatusRequest,
         storage.serving.storage_pb2.LoadStatusResponse,
     ]
-    """How far it is."""
+    """How far it is: the first load, or a delta."""
+
+    Deltas: grpc.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.DeltasRequest,
+        storage.serving.storage_pb2.DeltasResponse,
+    ]
+    """How far deltas are, by when they were asked for: the last 1,000, or one."""
 
     AbortLoad: grpc.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.AbortLoadRequest,
         storage.serving.storage_pb2.LoadStatusResponse,
     ]
-    """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none."""
+    """Ends a first load and removes what it wrote, or a delta: what entered stays. FAILED_PRECONDITION: it is live, or
+    another one. INVALID_ARGUMENT: there is none.
+    """
 
     FinishLoad: grpc.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.FinishLoadRequest,
@@ -320,19 +331,30 @@ class ClusterStorageAsyncStub:
     again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
     `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
     INVALID_ARGUMENT: this kind of store cannot be loaded.
+
+    Without a log: of a delta, whose rows go into the order after a first load. It waits until the manifest before it is
+    live, and begins anew where it was if it failed or was aborted. RESOURCE_EXHAUSTED: no first load is live yet.
     """
 
     LoadStatus: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.LoadStatusRequest,
         storage.serving.storage_pb2.LoadStatusResponse,
     ]
-    """How far it is."""
+    """How far it is: the first load, or a delta."""
+
+    Deltas: grpc.aio.UnaryUnaryMultiCallable[
+        storage.serving.storage_pb2.DeltasRequest,
+        storage.serving.storage_pb2.DeltasResponse,
+    ]
+    """How far deltas are, by when they were asked for: the last 1,000, or one."""
 
     AbortLoad: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.AbortLoadRequest,
         storage.serving.storage_pb2.LoadStatusResponse,
     ]
-    """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none."""
+    """Ends a first load and removes what it wrote, or a delta: what entered stays. FAILED_PRECONDITION: it is live, or
+    another one. INVALID_ARGUMENT: there is none.
+    """
 
     FinishLoad: grpc.aio.UnaryUnaryMultiCallable[
         storage.serving.storage_pb2.FinishLoadRequest,
@@ -523,6 +545,9 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         again for what is done, it says so. Until it is live, has failed or was aborted, `Apply`, `ApplyOverride` and
         `Renew` answer RESOURCE_EXHAUSTED. FAILED_PRECONDITION: something was applied, or another load is under way.
         INVALID_ARGUMENT: this kind of store cannot be loaded.
+
+        Without a log: of a delta, whose rows go into the order after a first load. It waits until the manifest before it is
+        live, and begins anew where it was if it failed or was aborted. RESOURCE_EXHAUSTED: no first load is live yet.
         """
 
     @abc.abstractmethod
@@ -531,7 +556,15 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         request: storage.serving.storage_pb2.LoadStatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.LoadStatusResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LoadStatusResponse]]:
-        """How far it is."""
+        """How far it is: the first load, or a delta."""
+
+    @abc.abstractmethod
+    def Deltas(
+        self,
+        request: storage.serving.storage_pb2.DeltasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[storage.serving.storage_pb2.DeltasResponse, collections.abc.Awaitable[storage.serving.storage_pb2.DeltasResponse]]:
+        """How far deltas are, by when they were asked for: the last 1,000, or one."""
 
     @abc.abstractmethod
     def AbortLoad(
@@ -539,7 +572,9 @@ class ClusterStorageServicer(metaclass=abc.ABCMeta):
         request: storage.serving.storage_pb2.AbortLoadRequest,
         context: _ServicerContext,
     ) -> typing.Union[storage.serving.storage_pb2.LoadStatusResponse, collections.abc.Awaitable[storage.serving.storage_pb2.LoadStatusResponse]]:
-        """Ends it and removes what it wrote. FAILED_PRECONDITION: it is live, or another one. INVALID_ARGUMENT: there is none."""
+        """Ends a first load and removes what it wrote, or a delta: what entered stays. FAILED_PRECONDITION: it is live, or
+        another one. INVALID_ARGUMENT: there is none.
+        """
 
     @abc.abstractmethod
     def FinishLoad(

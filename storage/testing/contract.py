@@ -55,6 +55,7 @@ from storage.testing.decisions import (
     put,
     replays,
 )
+from storage.testing.deltas import DeltaContract
 from storage.testing.forgetting import ForgetContract
 from storage.testing.life import LifeContract
 from storage.testing.model import LOG, Action, StoreModel, actions, seeded_actions
@@ -64,7 +65,9 @@ from storage.testing.rollbacks import RollbackContract
 from storage.testing.sweeps import SweepContract
 
 
-class StoreContract(LifeContract, ForgetContract, OverrideContract, PagesContract, RollbackContract, SweepContract):
+class StoreContract(
+    LifeContract, DeltaContract, ForgetContract, OverrideContract, PagesContract, RollbackContract, SweepContract
+):
     """What a store must do. A subclass whose name begins with `Test` is found by pytest and runs all of it."""
 
     @abstractmethod

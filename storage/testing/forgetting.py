@@ -44,6 +44,7 @@ def texts_of(view: StoreView, *heads: ImageId) -> str:
         *view.tombstones(),
         *view.erasures(),
         *view.dead_letters(),
+        *view.deltas(),
         *(ended for head in heads for ended in view.ended_clusters(head, 0)),
         *(number for head in heads for number in view.history_numbers_of(head, 0)),
     ]

@@ -46,10 +46,13 @@ def explain(
 
 def _show(answer: dict[str, Any]) -> None:
     recorded = answer["recorded"]
-    found = f"match {recorded['matched']}, score {recorded['score']:.5f}" if recorded["matched"] else "no match"
+    found = f"match {recorded['matched']}" if recorded["matched"] else "no match"
+    if recorded["score"] is not None:  # that of a pin and of most rows of manifests is not known
+        found += f", score {recorded['score']:.5f}"
+    said = ": a manifest says so" if recorded["cause"] == "bootstrapped" else ""
     version = recorded["versions"]["model"]
     model = f", model {version}" if version else ""
-    line(f"recorded  {recorded['head']}  ({recorded['cause']}, {found}{model}, {recorded['decided_at']})")
+    line(f"recorded  {recorded['head']}  ({recorded['cause']}{said}, {found}{model}, {recorded['decided_at']})")
     for name, about in (("now", "asked now"), ("at_place", f"asked as of its place, {recorded['place']}")):
         line("")
         line(f"{about}{_incomplete(answer[name])}")

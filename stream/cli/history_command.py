@@ -153,6 +153,6 @@ def _row(change: HeadChange) -> tuple[object, ...]:
         change.cause,
         change.score,
         change.matched,
-        "stream" if change.override is None else f"{change.trigger or 'override'} {change.override}",
+        change.trigger or "stream" if change.override is None else f"{change.trigger or 'override'} {change.override}",
         change.versions.model,
     )

@@ -76,6 +76,9 @@ def _why(trace: Trace) -> Iterator[str]:
             yield f"before, its head was {choice.old_head}"
     elif trace.kind == TraceKind.REPLAY and trace.outcome == Outcome.REPLAYED and not trace.dry_run:
         yield "nothing changed: its verdict has these versions already (`--force` decides it again), or it was deleted"
+    if trace.row is not None:
+        became = "" if trace.row.result is None else f": {trace.row.result.replace('_', ' ')}"
+        yield f"row {trace.row.row} of manifest {trace.row.manifest_id}, head {trace.row.head}{became}"
     if trace.unscored is not None:
         yield trace.unscored
     if trace.repeated:

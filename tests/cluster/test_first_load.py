@@ -1,4 +1,4 @@
-"""A service begins with the images of another system: converted, checked, loaded under kills, then the stream."""
+"""A service begins with images of another system: converted, checked, loaded under kills; the stream; a delta."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core.access import Right
 from core.first_loads import LoadState
-from stream.bootstrap.loading import Servers, load_request, until_live
+from core.manifest_rows import RowResult
+from storage.loading.delta_report import DeltaReport
+from stream.bootstrap.loading import Servers, load_request, until_all_entered, until_live
 from stream.cli.exits import Exit
 from stream.local.resolved import resolved_toml
 from tests.support.old_images import OLD, PACED, Run, expected_heads, export, old_id, rows_done, runner
@@ -29,6 +33,12 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the manifests lie."""
+    return str(tmp_path_factory.mktemp("old"))
+
+
 @pytest.fixture
 def run(empty: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command; gives its exit code, and its output or its complaint."""
@@ -38,23 +48,23 @@ def run(empty: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     return runner(capsys.readouterr)
 
 
-def test_a_service_begins_with_old_images(empty: Stack, run: Run, tmp_path: Path) -> None:
-    file, folder = tmp_path / "export.parquet", str(tmp_path / "old")
-    old = export(file)
-    named = ("--to", folder, "--name", "first", "--cluster", "group_id")
+def test_a_service_begins_with_old_images(empty: Stack, run: Run, old: str, tmp_path: Path) -> None:
+    file = tmp_path / "export.parquet"
+    rows = export(file)
+    named = ("--to", old, "--name", "first", "--cluster", "group_id")
     code, said = run("bootstrap", "convert", str(file), *named, "--json")
     assert (code, json.loads(said)["rows"]) == (0, OLD)
-    code, said = run("bootstrap", "check", folder, "first", "--json")
+    code, said = run("bootstrap", "check", old, "first", "--json")
     checked = json.loads(said)
     assert (code, checked["images"], checked["fault_count"]) == (0, OLD, 0)
-    clusters = expected_heads(old)
+    clusters = expected_heads(rows)
     assert checked["clusters"] == len(set(clusters.values()))
 
     # New images come while it runs, copies of old ones and others; both servers are killed meanwhile.
     copies = [replace(row, image_id=f"again-{row.image_id}") for row in sample_rows(30)]
     fresh = sample_rows(30, skip=OLD)
     with ThreadPoolExecutor(1) as beside:
-        loaded = beside.submit(load, empty, folder)
+        loaded = beside.submit(load, empty, old)
         eventually(lambda: True if rows_done(empty) >= OLD // 8 else None, 60, lambda: "nothing is loaded")
         empty.publish([*copies, *fresh])
         for part in ("photos-storage", "photos-search"):
@@ -86,6 +96,59 @@ def test_a_service_begins_with_old_images(empty: Stack, run: Run, tmp_path: Path
     assert "live" in said
 
 
+def test_a_delta_follows_while_new_images_come(empty: Stack, run: Run, old: str, tmp_path: Path) -> None:
+    file = tmp_path / "export.parquet"
+    first, rows = export(file), export(file, 200, skip=OLD + 30)
+    clusters = expected_heads(first)
+    groups = dict(zip(first["group_id"].to_pylist(), map(clusters.get, first["image_id"].to_pylist()), strict=True))
+    said = expected_heads(rows, {group: head for group, head in groups.items() if head is not None})
+    assert set(said.values()) & set(clusters.values())
+    member = next(at for at, (image_id, head) in enumerate(clusters.items()) if image_id != head)
+    kept, lost = first.slice(member, 1), first.slice(8, 1).set_column(0, "image_id", [["lost"]])
+    known = clusters[kept["image_id"][0].as_py()]
+    whole = pa.concat_tables([rows, kept, lost])
+    pq.write_table(whole.append_column("head", [[*said.values(), known, "nobody"]]), file)
+    named = ("--to", old, "--name", "second", "--delta", "--previous", "first", "--head", "head")
+    assert run("bootstrap", "convert", str(file), *named)[0] == 0
+
+    # Copies of old images come while it runs; storage is killed meanwhile.
+    copies = [replace(row, image_id=f"later-{row.image_id}") for row in sample_rows(30)]
+    with ThreadPoolExecutor(1) as beside:
+        entered = beside.submit(load_delta, empty, old)
+        eventually(lambda: True if delta_rows(empty) >= 40 else None, 60, lambda: "no row has entered")
+        empty.publish(copies)
+        empty.deployment.kill("photos-storage")
+        report = entered.result(timeout=240)
+
+    founded = sum(image_id == head for image_id, head in said.items())
+    assert report.counts == {
+        RowResult.JOINED: len(said) - founded,
+        RowResult.FOUNDED: founded,
+        RowResult.KEPT: 1,
+        RowResult.ELSEWHERE_HEAD_GONE: 1,
+    }
+    assert [(each.row, each.result) for each in report.examples] == [
+        (len(said), RowResult.KEPT),
+        (len(said) + 1, RowResult.ELSEWHERE_HEAD_GONE),
+    ]
+    found = empty.await_heads([*said, "lost", *(row.image_id for row in copies)], timeout_s=180)
+    assert {each: found[each] for each in said} == said
+    assert found["lost"] == "lost"
+    assert [found[row.image_id] for row in copies] == [clusters[row.image_id.removeprefix("later-")] for row in copies]
+    with empty.api() as api:
+        assert {api.image(each).cause for each in said} <= {"bootstrapped", "founded"}
+    assert empty.problems() == []
+    code, told = run("verify", "--against", "index", "--json")
+    assert (code, json.loads(told)["index_problems"]) == (0, {})
+    code, told = run("bootstrap", "status", "--json")
+    (delta,) = json.loads(told)["deltas"]
+    assert (code, delta["state"], delta["counts"]["kept"]) == (0, "live", 1)
+    code, told = run("bootstrap", "load", old, "second", "--json")
+    assert (code, json.loads(told)) == (0, delta)
+    code, told = run("bootstrap", "abort", delta["request"]["manifest_id"])
+    assert (code, "all of its rows have entered" in told) == (Exit.MISMATCH, True)
+
+
 def test_a_service_that_has_begun_takes_no_first_load(empty: Stack, run: Run, tmp_path: Path) -> None:
     file, folder = tmp_path / "export.parquet", str(tmp_path / "other")
     export(file, 10, skip=OLD)
@@ -104,3 +167,16 @@ def load(stack: Stack, folder: str) -> tuple[int, int]:
     assert found.state is LoadState.LIVE
     assert found.storage is not None
     return found.storage.images, found.storage.clusters
+
+
+def load_delta(stack: Stack, folder: str) -> DeltaReport:
+    """What `neardup bootstrap load` does with a delta."""
+    with closing(Servers(stack.settings, None, Right.WRITE)) as both:
+        request = load_request(stack.settings, None, folder, "second")
+        return until_all_entered(request, both.storage, lambda found: None)
+
+
+def delta_rows(stack: Stack) -> int:
+    """How many rows of the delta are applied."""
+    with stack.storage() as storage:
+        return sum(each.load.rows_done for each in storage.deltas())

@@ -55,6 +55,14 @@ def test_a_manifest_that_appears_is_loaded(
         eventually(lambda: ends(stack).get("refused"), 60, lambda: f"the files ended as {ends(stack)}")
         stack.publish(later := sample_rows(5, skip=OLD + 50))
         stack.await_heads([row.image_id for row in later])
+
+        # A delta goes through the order; each of its images is a head.
+        file = tmp_path / "third.parquet"
+        new = export(file, 20, skip=OLD + 200)["image_id"].to_pylist()
+        delta = ("--to", str(root), "--name", "third", "--delta", "--previous", "first", "--head", "image_id")
+        assert run("bootstrap", "convert", str(file), *delta)[0] == 0
+        assert stack.await_heads(new) == {each: each for each in new}
+        eventually(lambda: True if ends(stack)["live"] == 2 else None, 60, lambda: f"the files ended as {ends(stack)}")
         assert stack.problems() == []
         code, said = run("verify", "--against", "index", "--json")
         assert (code, json.loads(said)["index_problems"]) == (0, {})

@@ -1,6 +1,6 @@
 """Random worlds: one order gives one answer, for any batches, redeliveries, restarts, competing jobs; law 2 holds.
 
-The order holds images, new versions, deletes, forgotten images and replays.
+The order holds images, new versions, deletes, forgotten images, replays and rows of a manifest.
 """
 
 from __future__ import annotations
@@ -46,7 +46,17 @@ REPLAYS = st.builds(
     carries=st.booleans(),
     request=st.none() | st.integers(0, 30),
 )
-ORDERS = st.lists(st.one_of(IMAGES, IMAGES, IMAGES, DELETES, REPLAYS), min_size=1, max_size=40)
+MEMBERS = st.builds(
+    Record,
+    image_id=st.sampled_from(IDS),
+    version=st.integers(0, 2),
+    code=CODES,
+    fate=FATES,
+    kind=st.just("member"),
+    head=st.sampled_from(IDS),
+    row=st.integers(0, 20),
+)
+ORDERS = st.lists(st.one_of(IMAGES, IMAGES, IMAGES, DELETES, REPLAYS, MEMBERS), min_size=1, max_size=40)
 
 DISTANCES = st.sampled_from([None, random_distance])
 GATES = st.none() | st.integers(0, 9)
@@ -74,8 +84,11 @@ WORLDS = st.builds(
 
 
 def busy_order(seed: int, length: int = 70, deletes: int = 1) -> list[Record]:
-    """An order in which a few images are placed, deleted, forgotten and replayed again and again."""
-    dice = random.Random(seed)
+    """An order in which a few images are placed, deleted, forgotten and replayed again and again.
+
+    Some are rows of a manifest, of which a few are repeated.
+    """
+    dice, rows = random.Random(seed), random.Random(-1 - seed)
     records: list[Record] = []
     for at in range(length):
         image_id, version = f"image-{dice.randrange(7)}", dice.choice([0, 0, 1, 1, 2, at])
@@ -96,6 +109,10 @@ def busy_order(seed: int, length: int = 70, deletes: int = 1) -> list[Record]:
                 request=dice.choice([None, at // 2, at // 2, at]),
             )
         )
+    for at, record in enumerate(records):
+        if record.kind == "image" and rows.random() < 0.4:
+            head = rows.choice([record.image_id, *(f"image-{rows.randrange(7)}" for _ in range(3))])
+            records[at] = replace(record, kind="member", head=head, row=max(0, at - rows.choice([0, 0, 0, 9])))
     return _one_code_per_version(records)
 
 

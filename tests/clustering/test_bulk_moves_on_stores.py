@@ -48,6 +48,7 @@ def seen(store: ClusterStore) -> dict[str, object]:
             "embeddings": list(view.embeddings()),
             "tombstones": sorted((each.position, each.version) for each in view.tombstones()),  # pseudonyms differ
             "counts": (view.state().images, view.state().clusters, view.state().tombstones),
+            "rows": [(each.request, each.applied, each.counts, len(each.examples)) for each in view.deltas()],
         }
 
 

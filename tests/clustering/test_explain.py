@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 
-from clustering.assignment import Arrival, assign
+from clustering.assignment import Arrival, Joining, assign
 from clustering.explain import Explanation, explain
 from clustering.planning import Judgement
 from core.traces import Adoption, LossReason, TracedAdoption, TracedCandidate, Why
@@ -79,12 +79,28 @@ def test_it_names_the_verdict(world: World) -> None:
 @settings(max_examples=300)
 def test_each_reason_holds(world: World) -> None:
     for each in explained(world):
-        if each.moves and not each.arrival.unscored:
+        if isinstance(each.arrival.asks, Joining):
+            _check_row(each)
+        elif each.moves and not each.arrival.unscored:
             assert world.thresholds == each.arrival.thresholds
             _check_choice(each)
             for one in each.explanation.candidates:
                 _check_loss(world, each, one)
                 _check_adoption(world, each, one)
+
+
+def _check_row(each: Told) -> None:
+    assert not each.explanation.candidates
+    assert (each.explanation.choice is None) is (not each.moves)
+    whys = {
+        Cause.BOOTSTRAPPED: Why.BOOTSTRAPPED,
+        Cause.FOUNDED: Why.NOT_BOOTSTRAPPED,
+        Cause.KEPT: Why.KEPT,
+        Cause.UNSCORED: Why.UNSCORED,
+    }
+    for move in each.moves[:1]:
+        assert each.explanation.choice is not None
+        assert each.explanation.choice.why is whys[move.cause]
 
 
 def _check_choice(each: Told) -> None:

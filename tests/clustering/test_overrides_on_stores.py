@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from clustering.assignment import assign
 from core.errors import BadInputError, ConflictError
+from core.manifest_rows import RowResult
 from core.overrides import JOB_KINDS, ChangeFilter, NewImages, OverrideKind, OverrideRequest, RollbackRequest
 from core.pseudonyms import KEY_BYTES, Pseudonyms
 from core.types import Cause, Decision, ImageId, Lookup, Thresholds, Trigger
@@ -93,6 +94,7 @@ def content(store: ClusterStore, *, obeys: bool = True) -> dict[str, object]:
             "tombstones in all": len(list(view.tombstones())),
             "history": list(view.history_from(0)),
             "overrides": store.overrides(0, 1000),
+            "manifests": view.deltas(),
         }
 
 
@@ -146,7 +148,7 @@ def _compare(world: World, dice: random.Random, *, obeys: bool = True) -> None:
 
 def test_the_worlds_hold_what_the_test_is_about() -> None:
     """Else a change of the generators could empty the test above."""
-    dice, causes, kept = random.Random(5), set[tuple[Cause, Trigger]](), 0
+    dice, causes, rows, kept = random.Random(5), set[tuple[Cause, Trigger]](), set[RowResult](), 0
     for _ in range(40):
         seed = dice.randrange(10**6)
         world = World(busy_order(seed), random_score(seed), Thresholds(0.2, 0.2, 0.2), k=3)
@@ -158,9 +160,12 @@ def test_the_worlds_hold_what_the_test_is_about() -> None:
                 kept += store.override(random_request(dice, state.overrides, state.history_number), 7).created
         decide(world, store, len(world.log), lambda: 5)
         causes |= {(entry.cause, entry.trigger) for entry in store.history(0, 10_000)}
-    elsewhere = {Cause.FORGOTTEN, Cause.BOOTSTRAPPED}  # nothing is erased or loaded here
-    assert {cause for cause, _ in causes} == set(Cause) - elsewhere
+        rows.update(*(each.counts for each in store.deltas()))
+    assert {cause for cause, _ in causes} == set(Cause) - {Cause.FORGOTTEN}  # nothing is erased here
     assert (Cause.PINNED, Trigger.STREAM) in causes
     assert (Cause.PINNED, Trigger.OVERRIDE) in causes
+    ways = {Cause.BOOTSTRAPPED, Cause.FOUNDED, Cause.KEPT, Cause.PINNED, Cause.UNSCORED}
+    assert {cause for cause, trigger in causes if trigger is Trigger.MANIFEST} == ways
+    assert rows == set(RowResult)
     assert {cause for cause, trigger in causes if trigger is Trigger.ROLLBACK} >= {Cause.PARTED, Cause.MATCHED}
     assert kept > 40

@@ -20,10 +20,21 @@ from core.notifications import (
     Half,
     decode,
     decode_joined,
+    encode_member,
     image_id,
+    image_id_of,
     joined_record,
+    placed_image,
 )
-from core.protos.joined_pb2 import HalfOrigin, JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
+from core.protos.joined_pb2 import (
+    HalfOrigin,
+    JoinedDelete,
+    JoinedImage,
+    JoinedMember,
+    JoinedRecord,
+    JoinedReplay,
+    Origin,
+)
 from neardup.events_pb2 import FLOAT16, FLOAT32
 from tests.support.events import (
     SCORE_SPEC,
@@ -220,6 +231,15 @@ def _replays(**fields: Any) -> bytes:
     return JoinedRecord(replay=JoinedReplay(**{"image_id": "a", **fields})).SerializeToString()
 
 
+def _member(**fields: Any) -> JoinedMember:
+    image = JoinedImage(image_id="a", image_version=2, search_vector=b"1", score_vector=b"2", arrived_at_ms=4)
+    return JoinedMember(**{"image": image, "head": "h", "manifest_id": "0f" * 16, **fields})
+
+
+def _members(**fields: Any) -> bytes:
+    return JoinedRecord(member=_member(**fields)).SerializeToString()
+
+
 def test_the_kinds_are_those_of_the_record() -> None:
     assert tuple(field.name for field in JoinedRecord.DESCRIPTOR.fields) == RECORD_KINDS
 
@@ -232,6 +252,31 @@ def test_deletes_and_replays_are_read() -> None:
     replay = JoinedReplay(origin=origin, image_id="a", force=True, requested_at_ms=5, image=image)
     assert decode_joined(JoinedRecord(delete=delete).SerializeToString()) == delete
     assert decode_joined(JoinedRecord(replay=replay).SerializeToString()) == replay
+    assert [image_id_of(each) for each in (image, delete, replay)] == ["a", "a", "a"]
+    assert [placed_image(each) for each in (image, delete, replay)] == [image, None, None]
+
+
+@pytest.mark.parametrize("more", [{}, {"score": 0.0}, {"score": 1.0, "matched": "m", "model_version": "7", "row": 9}])
+def test_rows_of_manifests_are_written_and_read(more: dict[str, Any]) -> None:
+    member = _member(**more)
+    assert decode_joined(encode_member(member)) == member
+    assert encode_member(member) == encode_member(_member(**more))
+    assert image_id_of(member) == "a"
+    assert placed_image(member) == member.image
+
+
+@pytest.mark.parametrize(
+    ("wrong", "detail"),
+    [
+        ({"row": -1}, "row -1"),
+        ({"head": ""}, "id of the head is empty"),
+        ({"manifest_id": "0F" * 16}, "no id of a manifest"),
+        ({"image": JoinedImage(image_id="a", search_vector=bytes(1_048_576))}, "the limit is"),
+    ],
+)
+def test_a_row_that_nobody_would_read_is_not_written(wrong: dict[str, Any], detail: str) -> None:
+    with pytest.raises(BadInputError, match=detail):
+        encode_member(_member(**wrong))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +284,7 @@ def test_deletes_and_replays_are_read() -> None:
     [
         (b"", Reason.EMPTY_PAYLOAD),
         (b"\xff\xff", Reason.UNPARSABLE),
-        (b"\x22\x00", Reason.UNKNOWN_RECORD),
+        (b"\x2a\x00", Reason.UNKNOWN_RECORD),
         (joined() + b"\x12\x80\x80\x40" + bytes(1_048_576), Reason.OVERSIZED_PAYLOAD),
         (_joined_with(image_id=""), Reason.MISSING_ID),
         (_joined_with(created_at_ms=-5), Reason.NEGATIVE_TIME),
@@ -256,6 +301,18 @@ def test_deletes_and_replays_are_read() -> None:
         (_replays(origin=Origin(topic_id="topic", partition=-1)), Reason.UNPARSABLE),
         (_replays(image=JoinedImage(image_id="another")), Reason.UNPARSABLE),
         (_replays(image=JoinedImage(image_id="a", created_at_ms=-1)), Reason.NEGATIVE_TIME),
+        (_members(image=JoinedImage()), Reason.MISSING_ID),
+        (_members(image=JoinedImage(image_id="a", arrived_at_ms=-1)), Reason.NEGATIVE_TIME),
+        (_members(head=""), Reason.MISSING_ID),
+        (_members(head="a" * 257), Reason.ID_TOO_LONG),
+        (_members(matched="a" * 257), Reason.ID_TOO_LONG),
+        (_members(manifest_id=""), Reason.UNPARSABLE),
+        (_members(manifest_id="0f" * 17), Reason.UNPARSABLE),
+        (_members(row=-1), Reason.UNPARSABLE),
+        (_members(score=1.25), Reason.UNPARSABLE),
+        (_members(score=-0.5), Reason.UNPARSABLE),
+        (_members(score=float("nan")), Reason.UNPARSABLE),
+        (_members(model_version="a" * (MAX_WORDS_BYTES + 1)), Reason.UNPARSABLE),
     ],
 )
 def test_bad_joined_record_has_its_reason(payload: bytes, reason: Reason) -> None:

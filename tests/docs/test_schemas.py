@@ -15,9 +15,10 @@ from jsonschema import Draft202012Validator
 from core.aliases import NAME, Alias, encode_record
 from core.dead_letters import BadRecord, Provenance, Reason, dead_letter
 from core.known_verdicts import KnownVerdict
+from core.manifest_rows import RowResult
 from core.overrides import OverrideKind, RollbackRequest
 from core.replay_requests import ReplayRequest, encode_request
-from core.traces import Adoption, LossReason, Trace, TraceKind, TraceReason, Why, trace_json
+from core.traces import Adoption, LossReason, Trace, TracedRow, TraceKind, TraceReason, Why, trace_json
 from core.types import Cause, ImageId, Outcome, Trigger, Versions
 from storage.memory import MemoryStore
 from storage.records import FirstLoad
@@ -117,6 +118,9 @@ def test_traces(kind: TraceKind) -> None:
     check(TRACE, json.loads(trace_json(sample_trace(kind=kind))))
     bare = Trace(kind=kind, image_id="", version=0, position=0, place=-1, outcome=None, cause=None, reason="flag")
     check(TRACE, json.loads(trace_json(bare)))
+    row = TracedRow("0f" * 16, 7, "h", RowResult.JOINED)
+    for each in (row, replace(row, result=None)):
+        check(TRACE, json.loads(trace_json(replace(bare, row=each))))
 
 
 def test_all_words_of_traces_are_named() -> None:
@@ -125,6 +129,7 @@ def test_all_words_of_traces_are_named() -> None:
     assert fields["kind"]["examples"] == list(TraceKind)
     assert fields["reason"]["examples"] == list(TraceReason)
     assert fields["choice"]["properties"]["why"]["examples"] == list(Why)
+    assert fields["row"]["properties"]["result"]["examples"] == list(RowResult)
     assert candidate["lost"]["examples"] == list(LossReason)
     assert candidate["adoption"]["examples"] == list(Adoption)
     assert set(Outcome) <= set(fields["outcome"]["examples"])

@@ -16,13 +16,13 @@ from core.dead_letters import Reason, parse_dead_letter
 from core.errors import FaultError, MismatchError
 from core.notifications import EmbeddingSpec, decode_joined
 from core.protos.joined_pb2 import JoinedReplay
+from core.replay_credits import LIMITS
 from core.replay_requests import Lane, ReplayRequest, encode_request
 from core.types import Cause, Decision, ImageId, Move, Outcome
 from neardup.events_pb2 import FLOAT16, FLOAT32
 from operators.admit import ASK_AGAIN_MS, AdmitFunction, AdmitStep, ReplayLane
 from operators.batcher import BatchPolicy
 from operators.outputs import DEAD_LETTERS
-from operators.replay_credits import LIMITS
 from operators.step import ServerAddress, Step
 from storage.memory import MemoryStore
 from storage.selecting import SelectedImage, named_images

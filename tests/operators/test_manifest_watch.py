@@ -24,17 +24,19 @@ ONE, TWO, THREE = (manifest(name) for name in ("one", "two", "three"))
 
 
 class DeltaStorage(LoadingServer):
-    """Takes deltas too, each after the one before it; the state of a delta is told by `load` alone."""
+    """Takes deltas too, each after the one before it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.previous: dict[str, str] = {}
         self.done: set[str] = set()
+        self.ended: dict[str, LoadState] = {}
         self.asked: list[str] = []
 
     def load(self, request: LoadRequest) -> LoadReport:
         if request.manifest_id not in self.previous:
             return super().load(request)
+        assert request.is_delta
         self._answer()
         self.asked.append(request.manifest_id)
         before = self.previous[request.manifest_id]
@@ -44,6 +46,12 @@ class DeltaStorage(LoadingServer):
         if state is LoadState.LIVE:
             self.done.add(request.manifest_id)
         return LoadReport(request, state)
+
+    def load_status(self, manifest_id: str = "") -> LoadReport | None:
+        found = super().load_status()
+        if manifest_id in self.ended:
+            return LoadReport(LoadRequest("folder", "d.json", manifest_id, ""), self.ended[manifest_id], "why")
+        return found if found is not None and manifest_id in ("", found.request.manifest_id) else None
 
     def is_live(self, manifest_id: str) -> bool:
         report = self.report
@@ -209,8 +217,7 @@ def test_a_delta_whose_previous_is_not_there_waits() -> None:
 def test_a_delta_that_has_ended_is_not_asked_for_again(end: LoadState) -> None:
     storage, search = DeltaStorage(), LoadingServer()
     delta = manifest("d", ONE.id)
-    request = LoadRequest("folder", "d.json", delta.id, "topic")
-    storage.report = LoadReport(request, end, "why")
+    storage.ended = {delta.id: end}
     storage.previous = {delta.id: ONE.id}
     assert [each.end for each in run(watched(storage, search, ("d", delta)))] == [End(end)]
     assert storage.asked == []

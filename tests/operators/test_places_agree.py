@@ -37,6 +37,7 @@ from storage.verify import verify
 from stream.index_comparison import Side
 from tests.search.serving.search_setup import image, server_settings
 from tests.support.comparing import compared
+from tests.support.events import some_as_members
 from tests.support.fake_servers import FakeScorer, FakeServer, FakeStorage
 
 LOG = "topic-id-1"
@@ -127,7 +128,8 @@ def some_order(chosen: random.Random) -> list[bytes]:
                 dry_run=chosen.random() < 0.1,
             )
             records.append(JoinedRecord(replay=replay))
-    return [each.SerializeToString(deterministic=True) for each in records]
+    made = [each.SerializeToString(deterministic=True) for each in records]
+    return some_as_members(made, chosen.randrange(10**6))
 
 
 class Job:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from clustering.assignment import Arrival, Deleting, Replaying
+from clustering.assignment import Arrival, Deleting, Joining, Replaying
 from core.errors import FaultError
 from core.notifications import decode_joined
 from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay, Origin
@@ -13,7 +15,7 @@ from core.types import Candidate, ImageId, RequestPosition, RequestSource, Thres
 from operators.in_flight_pb2 import InFlight, Scores
 from operators.responses import arrival, candidates, content_of, scores
 from search.serving.search_pb2 import Answer, Candidates
-from tests.support.events import joined
+from tests.support.events import MANIFEST, as_member, joined
 
 
 def packed(count: int = 2) -> Candidates:
@@ -150,6 +152,19 @@ def test_a_replay_has_the_version_that_the_index_found() -> None:
     request = RequestPosition(RequestSource("topic", 1), 70)
     assert (found.version, found.place, found.asks) == (8, 4, Replaying(force=True, dry_run=False, request=request))
     assert (found.search_vector, found.scores) == (image.search_vector, (0.5, 1.0))
+
+
+@pytest.mark.parametrize("more", [{}, {"score": 0.0, "matched": "m"}, {"score": 0.5}])
+def test_a_row_of_a_manifest_says_its_head(more: dict[str, Any]) -> None:
+    record = as_member(joined("cat", 3), "dog", 7, model_version="old", **more)
+    answer = Answer(offset=9, place=4, score_code=b"\xaa\xbb", candidates=Candidates(exhausted=True))
+    found = read(in_flight(record=record, answer=answer, scores=None))
+    matched = ImageId(more["matched"]) if "matched" in more else None
+    assert found.asks == Joining(ImageId("dog"), MANIFEST, 7, more.get("score"), matched)
+    assert (found.image_id, found.version, found.place, found.score_code) == ("cat", 3, 4, b"\xaa\xbb")
+    assert (found.candidates, found.thresholds, found.exhausted) == ((), None, True)
+    assert found.versions == Versions("old", "terms-1")
+    assert found.search_vector
 
 
 def test_a_replay_of_no_topic_answers_no_request() -> None:

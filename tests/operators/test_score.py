@@ -17,7 +17,7 @@ from operators.score import ScoreFunction, ScoreStep
 from operators.step import ServerAddress
 from scoring.serving.scorer_pb2 import PairBlock, ScoreResponse
 from search.serving.search_pb2 import Answer, Candidates
-from tests.support.events import joined
+from tests.support.events import as_member, joined
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import ACCEPT, Entry, FakeScorer, FakeSearch, distance
 from tests.support.in_flight import batch, handed_on
@@ -118,6 +118,17 @@ def test_records_without_a_code_pass_without_a_call(scorer: FakeScorer, search: 
     score.advance(5)
     assert scorer.calls == []
     assert [one.HasField("scores") for one in out(score)] == [False] * 3
+
+
+def test_a_row_of_a_manifest_passes_untouched(scorer: FakeScorer, search: FakeSearch) -> None:
+    score = harness()
+    row = InFlight(offset=0, record=as_member(joined(), "h", 0), unsearched=True)
+    row.answer.CopyFrom(Answer(place=0, score_code=b"\x0f", candidates=Candidates(exhausted=True)))
+    score.send(batch(row.SerializeToString()))
+    score.advance(5)
+    assert scorer.calls == []
+    [one] = out(score)
+    assert (one.HasField("scores"), one.answer, one.record) == (False, row.answer, row.record)
 
 
 def test_an_image_that_the_scorer_refuses_is_passed_on_unscored(scorer: FakeScorer, search: FakeSearch) -> None:

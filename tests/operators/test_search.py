@@ -18,7 +18,7 @@ from operators.in_flight_pb2 import InFlight
 from operators.search import LogEpoch, SearchFunction, SearchStep
 from operators.step import ServerAddress
 from search.serving.search_pb2 import InsertAndSearchResponse, LogEntry
-from tests.support.events import joined
+from tests.support.events import as_member, joined
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeSearch
 from tests.support.in_flight import handed_on
@@ -95,6 +95,32 @@ def test_a_refused_image_is_skipped_and_the_rest_goes_on(server: FakeSearch) -> 
     assert (skip.image_id, skip.image_version, skip.reason) == ("image-1", 1, "refused")
     assert (found(search)[1].record, found(search)[1].traceparent) == (payloads[1], TRACE)
     assert server.offset == 3
+
+
+def test_a_row_of_a_manifest_is_inserted_and_not_searched_for(server: FakeSearch) -> None:
+    search = harness()
+    send(search, joined("a", seed=1), as_member(joined("b", seed=1), "h", 0), joined("c", seed=1))
+    search.advance(100)
+    assert [(one.WhichOneof("action"), one.unsearched) for one in server.calls[0]] == [
+        ("insert", False),
+        ("insert", True),
+        ("insert", False),
+    ]
+    assert [list(one.answer.candidates.image_ids) for one in found(search)] == [[], [], ["a", "b"]]
+    assert [(one.answer.place, one.unsearched) for one in found(search)] == [(0, False), (1, True), (2, False)]
+    assert found(search)[1].answer.score_code
+
+
+def test_a_row_that_the_index_refuses_goes_on_with_the_reason_however_often_it_comes(server: FakeSearch) -> None:
+    search = harness()
+    server.refuses = {1}
+    row = as_member(joined("b", seed=1), "h", 0)
+    send(search, joined("a", seed=1), row, row)
+    search.advance(100)
+    assert [one.unscored[:7] for one in found(search)] == ["", "refused", "refused"]
+    assert [one.answer.place for one in found(search)] == [0, -1, -1]
+    skip = next(call for call in server.calls if actions(call) == [(1, "skip")])[0].skip
+    assert (skip.image_id, skip.image_version) == ("b", 1)
 
 
 def test_an_image_that_broke_the_search_after_it_was_inserted_goes_on_unscored(server: FakeSearch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from operators.batcher import BatchPolicy
 from operators.score import ScoreFunction
 from operators.search import LogEpoch, SearchFunction
 from operators.step import ServerAddress
+from storage.records import DeltaProgress
 from storage.verify import verify
 from tests.support.clock import FakeClock
+from tests.support.events import some_as_members
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer, FakeSearch, FakeServer, FakeStorage, code_of
 
@@ -38,7 +41,7 @@ def vector(base: np.ndarray, flips: int, rng: random.Random) -> bytes:
 
 
 def log(seed: int, length: int) -> list[bytes]:
-    """Families of images, repeated records, new versions, versions that come too late, deletes and replays."""
+    """Families of images, repeated records, new versions, versions that come too late, deletes, replays and rows."""
     rng = random.Random(seed)
     numbers = np.random.default_rng(seed)
     families = [(numbers.standard_normal(16), numbers.standard_normal(16)) for _ in range(max(2, length // 8))]
@@ -68,7 +71,7 @@ def log(seed: int, length: int) -> list[bytes]:
         if image.image_id not in newest or newest[image.image_id].image_version < image.image_version:
             newest[image.image_id] = image
         records.append(JoinedRecord(image=image).SerializeToString(deterministic=True))
-    return records
+    return some_as_members(records, seed)
 
 
 def deleted(newest: dict[str, JoinedImage], rng: random.Random) -> JoinedRecord:
@@ -217,6 +220,7 @@ def test_failures_restarts_and_batch_sizes_change_no_head(build: Callable[[Batch
     assert sequence.heads() == expected
     assert sequence.tombstones() == whole.tombstones()
     assert sequence.storage.store.state().requests == whole.storage.store.state().requests
+    assert told(sequence) == told(whole)
     assert sequence.dead_letters() == []
     assert problems(sequence) == ()
 
@@ -287,6 +291,13 @@ def test_what_is_hidden_is_what_storage_holds_as_unscored_after_kills_at_any_ste
     assert sequence.search.in_sight() == found
     assert {at for at, _ in sequence.dead_letters()} | set(sent) >= unscored
     assert problems(sequence) == ()
+
+
+def told(sequence: Sequence) -> list[DeltaProgress]:
+    """What became of the rows, but not when."""
+    found = sequence.storage.store.deltas()
+    assert sum(map(sum, (each.counts.values() for each in found))) > 5
+    return [replace(each, started_ms=0) for each in found]
 
 
 def problems(sequence: Sequence) -> tuple[str, ...]:

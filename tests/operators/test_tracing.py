@@ -10,9 +10,21 @@ import pytest
 from pyflink.common import Row
 
 from core.errors import DeadlineError, FaultError, MismatchError, UnavailableError
-from core.protos.joined_pb2 import JoinedDelete, JoinedRecord, JoinedReplay, Origin
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedMember, JoinedRecord, JoinedReplay, Origin
 from core.trace_policy import TracePolicy
-from core.traces import Adoption, HistoryRange, LossReason, Trace, TracedHalf, TraceKind, TraceReason, Why, parse_trace
+from core.traces import (
+    Adoption,
+    Choice,
+    HistoryRange,
+    LossReason,
+    Trace,
+    TracedHalf,
+    TracedRow,
+    TraceKind,
+    TraceReason,
+    Why,
+    parse_trace,
+)
 from core.types import Cause, Outcome
 from operators.assign import AssignFunction
 from operators.batcher import BatchPolicy
@@ -25,7 +37,7 @@ from operators.tracer import Tracing
 from operators.tracing import TraceStamp, step_trace, trace_reason
 from search.serving.search_pb2 import Answer, Candidates, Terms
 from tests.support.clock import FakeClock
-from tests.support.events import joined
+from tests.support.events import MANIFEST, as_member, joined
 from tests.support.fake_flink import Harness
 from tests.support.fake_servers import FakeScorer, FakeSearch, FakeStorage
 
@@ -400,6 +412,39 @@ def test_a_delete_is_traced_if_it_asks(build: Build) -> None:
     assert (trace.choice, trace.candidates) == (None, ())
     assert trace.writes is not None
     assert (trace.writes.first, trace.writes.last) == (2, 2)
+
+
+def test_a_row_of_a_manifest_is_traced_with_what_gave_its_head(build: Build) -> None:
+    sequence = build(TracePolicy(share=1.0))
+    records = [joined("a", seed=1), as_member(joined("b", seed=1), "a", 7, score=0.5, model_version="old")]
+    records += [as_member(joined("c", seed=1), "gone", 8), as_member(joined("b", seed=1), "c", 9)]
+    sequence.send(*records)
+    first, second, third, again = sequence.traces()
+    assert first.row is None
+    assert second.row == TracedRow(MANIFEST, 7, "a", "joined")
+    assert (second.cause, second.candidates, second.search, second.thresholds) == (Cause.BOOTSTRAPPED, (), None, None)
+    assert second.choice == Choice("a", None, "a", 0.5, None, Why.BOOTSTRAPPED)
+    assert (second.version, second.versions.model) == (1, "old")
+    assert third.row == TracedRow(MANIFEST, 8, "gone", "elsewhere_head_gone")
+    assert third.choice is not None
+    assert third.choice.why == Why.NOT_BOOTSTRAPPED
+    assert (again.row, again.outcome, again.choice) == (
+        TracedRow(MANIFEST, 9, "c", "kept"),
+        Outcome.DUPLICATE,
+        None,
+    )
+    sequence.crash(0)
+    sequence.send(*records)
+    for before, after in zip((second, third, again), sequence.traces()[1:], strict=True):
+        assert before.row is not None
+        assert untimed(after) == untimed(replace(before, row=replace(before.row, result=None)))
+
+
+def test_a_row_is_traced_as_an_image_is() -> None:
+    member = JoinedMember(image=JoinedImage(image_id="a"))
+    assert trace_reason(member, b"", TracePolicy()) is None
+    member.image.trace = True
+    assert trace_reason(member, b"", TracePolicy()) is TraceReason.FLAG
 
 
 def test_deletes_and_replays_ask_in_their_own_way() -> None:

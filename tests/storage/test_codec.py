@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
+from core.first_loads import LoadRequest, LoadState
+from core.manifest_rows import RowResult
 from core.types import (
     NO_HEAD,
     Cause,
@@ -29,6 +31,7 @@ from storage.bulk.deltas import ClusterDelta
 from storage.errors import CorruptedError
 from storage.records import (
     ClusterRecord,
+    DeltaProgress,
     Edge,
     EmbeddingRecord,
     EndedCluster,
@@ -38,6 +41,7 @@ from storage.records import (
     HistoryEntry,
     ImageRecord,
     PublishedMark,
+    RowExample,
     StoreEpoch,
     StoreState,
 )
@@ -167,6 +171,30 @@ def test_dead_letters_come_back(offset: int, record: DeadLetterRecord) -> None:
 def test_ended_clusters_come_back(cluster: ClusterRecord, number: int) -> None:
     key, value = codec.edge_key(cluster.head, number), codec.encode_cluster(cluster)
     assert codec.decode_ended(key, value) == EndedCluster(number, cluster)
+
+
+@given(
+    st.builds(
+        DeltaProgress,
+        st.builds(LoadRequest, *[st.text(max_size=30)] * 4),
+        st.sampled_from(LoadState),
+        st.text(max_size=30),
+        i64,
+        i64,
+        st.dictionaries(st.sampled_from(RowResult), i64),
+        st.lists(st.builds(RowExample, i64, ids, st.sampled_from(RowResult)), max_size=3).map(tuple),
+        i64,
+        i64,
+    )
+)
+def test_how_far_manifests_are_comes_back(progress: DeltaProgress) -> None:
+    assert state_codec.decode_delta_progress(state_codec.encode_delta_progress(progress)) == progress
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[]", b"{}", b'{"request": {}}', b"\xff"])
+def test_damage_of_how_far_a_manifest_is_is_named(damaged: bytes) -> None:
+    with pytest.raises(CorruptedError, match="how far a manifest is"):
+        state_codec.decode_delta_progress(damaged)
 
 
 @given(st.none() | clusters, i64)

@@ -5,20 +5,61 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from core.first_loads import LoadRequest
+from core.first_loads import LoadReport, LoadRequest, LoadState
+from core.manifest_rows import RowResult
+from core.types import ImageId
+from storage.loading.delta_report import DeltaReport
+from storage.records import RowExample
 from stream.bootstrap import loading
 from stream.cli.exits import Exit
 from stream.cli.main import main
-from tests.operators.test_first_load import REQUEST, Server
+from tests.operators.test_first_load import REQUEST, ROWS, Server
+
+DELTA = LoadRequest("folder", "new.json", "id-9", "")
+
+
+class Storage(Server):
+    """A storage server that takes deltas too: each look finds ten more of thirty rows applied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delta: DeltaReport | None = None
+        self.ends_at = ROWS
+        self.ends_as, self.why = LoadState.LIVE, ""
+
+    def load(self, request: LoadRequest) -> LoadReport:
+        if not request.is_delta:
+            return super().load(request)
+        loading = LoadReport(request, LoadState.LOADING, "", 0, ROWS, 2.0, started_ms=1_000)
+        example = RowExample(4, ImageId("b"), RowResult.KEPT)
+        self.delta = DeltaReport(loading, {RowResult.JOINED: 29, RowResult.KEPT: 1}, [example])
+        return loading
+
+    def deltas(self, manifest_id: str = "") -> list[DeltaReport]:
+        if self.delta is None or manifest_id not in ("", self.delta.load.request.manifest_id):
+            return []
+        load = self.delta.load
+        if load.state is LoadState.LOADING:
+            done = min(load.rows_done + 10, ROWS)
+            state, detail = (self.ends_as, self.why) if done >= self.ends_at else (load.state, "")
+            load = replace(load, rows_done=done, state=state, detail=detail, ended_ms=61_000)
+            self.delta = replace(self.delta, load=load)
+        return [self.delta]
+
+    def abort_load(self, manifest_id: str) -> LoadReport:
+        if self.delta is None or manifest_id != self.delta.load.request.manifest_id:
+            return super().abort_load(manifest_id)
+        self.delta = replace(self.delta, load=replace(self.delta.load, state=LoadState.ABORTED))
+        return self.delta.load
 
 
 @dataclass
 class Both:
-    storage: Server = field(default_factory=Server)
+    storage: Storage = field(default_factory=Storage)
     search: Server = field(default_factory=Server)
 
 
@@ -31,8 +72,8 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
         yield found
 
     def load_request(settings: object, signal: object, folder: str, name: str) -> LoadRequest:
-        assert (folder, name) == ("old", "one")
-        return REQUEST
+        assert (folder, name) in (("old", "one"), ("old", "new"))
+        return REQUEST if name == "one" else DELTA
 
     monkeypatch.setattr(loading, "servers", servers)
     monkeypatch.setattr(loading, "load_request", load_request)
@@ -67,3 +108,45 @@ def test_abort(both: Both, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bootstrap", "abort", "other"]) == Exit.MISMATCH
     assert main(["bootstrap", "abort", "id-1"]) == Exit.OK
     assert "id-1: aborted" in capsys.readouterr().out
+
+
+def test_a_delta_is_followed_until_all_rows_have_entered(both: Both, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bootstrap", "load", "old", "new"]) == Exit.OK
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["joined: 29 rows", "kept: 1 row", "new.json: row 4, b: kept"]
+    assert "30 rows in 1 min 0 s, 0 a second" in said.err
+    assert main(["bootstrap", "load", "old", "new.json", "--json"]) == Exit.OK
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["rows_done"]) == ("live", 30)
+    assert told["counts"] == {"joined": 29, "kept": 1}
+    assert told["examples"] == [{"row": 4, "image_id": "b", "result": "kept"}]
+
+
+def test_a_delta_that_fails_ends_with_its_reason(both: Both, capsys: pytest.CaptureFixture[str]) -> None:
+    both.storage.ends_as, both.storage.ends_at, both.storage.why = (
+        LoadState.FAILED,
+        20,
+        "row 7 is wrong; 20 have entered",
+    )
+    assert main(["bootstrap", "load", "old", "new"]) != Exit.OK
+    assert "the delta has failed: row 7 is wrong; 20 have entered" in capsys.readouterr().err
+
+
+def test_status_shows_all_deltas(both: Both, capsys: pytest.CaptureFixture[str]) -> None:
+    both.storage.load(DELTA)
+    assert main(["bootstrap", "status"]) == Exit.OK
+    out = capsys.readouterr().out
+    for said in ("folder/manifests/new.json", "id-9", "loading", "10 of 30", "2/s", "10 s", "29 joined, 1 kept"):
+        assert said in out
+    assert "new.json: row 4, b: kept" in out
+    assert main(["bootstrap", "status", "--json"]) == Exit.OK
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["deltas"][0]["rows_done"]) == (None, 20)
+
+
+def test_a_delta_is_aborted(both: Both, capsys: pytest.CaptureFixture[str]) -> None:
+    both.storage.load(DELTA)
+    assert main(["bootstrap", "abort", "id-9"]) == Exit.OK
+    assert "aborted" in capsys.readouterr().out
+    assert main(["bootstrap", "abort", "id-9", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["state"] == "aborted"

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from core.types import Cause, Move
 from storage.memory import MemoryStore
-from storage.testing.decisions import A, B, founds, joins, put
+from storage.testing.decisions import A, B, C, decided, founds, joins, put
+from storage.testing.deltas import member
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from tests.support.explained import KnownAnswers
@@ -38,6 +40,19 @@ def test_the_recorded_verdict_and_both_questions_are_shown(
     assert "asked as of its place, 1 (incomplete" in out
     assert "the index cannot search for it" in out
     assert answers.asked == [("b", None)]
+
+
+def test_a_recorded_verdict_without_a_score_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = MemoryStore()
+    pinned = decided(2, C, Move(C, None, A, Cause.PINNED, None, A))
+    put(store, founds(0, A), member(1, B, A, moves=(Move(B, None, A, Cause.BOOTSTRAPPED, None, A),)), pinned)
+    with served_api(store, explainer=KnownAnswers()) as port:
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+        for image, said in ((B, "bootstrapped: a manifest says so"), (C, "pinned")):
+            assert main(["explain", image]) == Exit.OK
+            assert capsys.readouterr().out.startswith(f"recorded  a  ({said}, match a, model m1, ")
 
 
 def test_what_keeps_two_images_apart_is_shown(answers: KnownAnswers, capsys: pytest.CaptureFixture[str]) -> None:

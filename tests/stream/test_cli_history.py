@@ -10,6 +10,7 @@ import pytest
 from core.overrides import OverrideKind, OverrideRequest, RollbackRequest
 from storage.memory import MemoryStore
 from storage.testing.decisions import A, B, C, deletes, founds, joins, put
+from storage.testing.deltas import member
 from storage.testing.overrides import JOB, say
 from stream.cli.exits import Exit
 from stream.cli.main import main
@@ -86,6 +87,15 @@ def test_a_rollback_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
         last = rows(run("b")[1])[-1]
     assert [last[0], *last[2:]] == ["4", "b", "a", "matched", "0.9", "a", "rollback", "1", "m1"]
+
+
+def test_a_manifest_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    put(store, founds(0, A), member(1, B, A))
+    with served_api(store, 2) as port:
+        monkeypatch.setenv("NEARDUP_SIGNALS__PHOTOS__API__PORT", str(port))
+        [only] = rows(run("b")[1])
+    assert [only[0], *only[2:]] == ["2", "a", "bootstrapped", "0.75", "a", "manifest", "m1"]
 
 
 def test_the_last_changes_of_an_image(run: Run) -> None:

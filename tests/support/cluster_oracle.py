@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from clustering.assignment import Arrival, Deleting, Replaying
+from clustering.assignment import Arrival, Deleting, Joining, Replaying
 from core.types import Candidate
 from tests.support.cluster_world import World
 
@@ -61,7 +61,9 @@ def naive(world: World, extra_pages: int = 5) -> NaiveState:
         elif isinstance(arrival.asks, Replaying):
             _naive_replay(world, state, arrival, arrival.asks, extra_pages)
         elif max(state.versions.get(image, -1), state.deleted.get(image, -1)) < arrival.version:
-            _naive_take(state, arrival, _naive_decide(world, state, arrival, extra_pages))
+            joins = isinstance(arrival.asks, Joining) and not arrival.unscored
+            moves = _naive_join(state, arrival) if joins else _naive_decide(world, state, arrival, extra_pages)
+            _naive_take(state, arrival, moves)
             state.deleted.pop(image, None)
             state.versions[image] = arrival.version
             state.places[image] = arrival.place if arrival.place >= 0 else arrival.offset
@@ -191,6 +193,25 @@ def _naive_decide(world: World, state: NaiveState, arrival: Arrival, extra_pages
         if world.score(model, *codes) >= limits.adopt:
             move(lone, lone, head, "adopted", (world.score(model, *codes), image))
     return moves
+
+
+def _naive_join(state: NaiveState, arrival: Arrival) -> list[NaiveMove]:
+    """Moves the image of a row to where the head is now that the row names."""
+    image, asks = arrival.image_id, arrival.asks
+    assert isinstance(asks, Joining)
+    old, named = state.heads.get(image), str(asks.head)
+    head = named if named == image or state.leads(named) else state.heads.get(named)
+    if state.leads(image):
+        said = NaiveVerdict(image, "kept", None, None, arrival.versions.model)
+    elif head is None:
+        said = NaiveVerdict(image, "founded", None, None, arrival.versions.model)
+    else:
+        matched = asks.matched or (None if named == image else named)
+        said = NaiveVerdict(head, "bootstrapped", asks.score, matched, arrival.versions.model)
+    if said.head == image and said.cause != "kept":
+        state.founding[image] = arrival.score_code
+    state.heads[image] = said.head
+    return [(image, said, old)]
 
 
 def _naive_pages(world: World, arrival: Arrival, count: int) -> Iterator[list[Candidate]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clustering.assignment import Arrival, Deleting, More, MoreNeed, PairNeed, Replaying
+from clustering.assignment import Arrival, Deleting, Joining, More, MoreNeed, PairNeed, Replaying
 from core.types import (
     Candidate,
     Decision,
@@ -27,6 +27,8 @@ from tests.support.reference_store import ReferenceStore
 Score = Callable[[bytes, bytes], float]
 
 MODEL = "model-1"
+
+MANIFEST = "0f" * 16
 
 NEWER_MODEL = "model-2"
 
@@ -46,7 +48,7 @@ class Record:
     fate: str = "scored"
     """"scored", "skipped" (the index could not take it), "faulted" (the scorer could not), "nameless"."""
     kind: str = "image"
-    """"image", "delete", "replay"."""
+    """"image", "delete", "replay", "member"."""
     upto: int | None = None
     """Of a delete: the version; None: the one placed last."""
     forget: bool = False
@@ -57,6 +59,10 @@ class Record:
     """Of a replay: whether it carries an image."""
     request: int | None = None
     """Of a replay: where its request lies."""
+    head: str = ""
+    """Of a member: the head that its row names."""
+    row: int = 0
+    """Of a member."""
 
 
 def random_score(seed: int) -> Score:
@@ -130,7 +136,7 @@ class World:
     _deleted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        place = {"image": self._place, "delete": self._delete, "replay": self._replay}
+        place = {"image": self._place, "member": self._place, "delete": self._delete, "replay": self._replay}
         for offset, record in enumerate(self.log):
             self._answers[offset] = Found() if record.fate == "nameless" else place[record.kind](offset, record)
 
@@ -194,6 +200,8 @@ class World:
         entry, model = answer.entry, self.model(offset)
         found = self.candidates(entry, offset if record.kind == "replay" else entry.place) if entry is not None else []
         scored = record.fate == "scored"
+        if record.kind == "member":
+            found, model = [], "model-of-row"
         page = found[: self.k]
         near = [candidate for candidate in page if self.is_near(candidate)]
         if scored and self.narrowed and entry is not None:
@@ -209,7 +217,7 @@ class World:
             candidates=tuple(near),
             scores=tuple(self.score(model, entry.code, c.score_code) for c in near) if entry and scored else (),
             exhausted=len(found) <= self.k or not all(map(self.is_near, page)),
-            thresholds=self.thresholds if scored else None,
+            thresholds=self.thresholds if scored and record.kind != "member" else None,
             versions=Versions(model if scored else "", "index-1"),
             unscored="" if scored else record.fate,
             search_vector=b"search",
@@ -218,7 +226,7 @@ class World:
             arrived_at_ms=2,
             asks=_asks(record),
             given=len(page),
-            gate=self.gate if scored else None,
+            gate=self.gate if scored and record.kind != "member" else None,
             beyond_gate=() if self.narrowed else tuple(one for one in page if not self.is_near(one)),
         )
 
@@ -250,9 +258,12 @@ class World:
         return self.log[entry.place].fate == "faulted" and as_of > entry.place + self.hide_delay
 
 
-def _asks(record: Record) -> Deleting | Replaying | None:
+def _asks(record: Record) -> Deleting | Replaying | Joining | None:
     if record.fate == "nameless" or record.kind == "image":
         return None
+    if record.kind == "member":
+        score, matched = (0.75, ImageId("elsewhere")) if record.row % 2 else (None, None)
+        return Joining(ImageId(record.head), MANIFEST, record.row, score, matched)
     if record.kind == "delete":
         return Deleting(record.upto, 3, "author", "reason", record.forget)
     request = None if record.request is None else RequestPosition(REQUESTS, record.request)

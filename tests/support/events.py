@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from core.dead_letters import Provenance, Reason
-from core.notifications import EmbeddingSpec, Half, decode, joined_record
+from core.notifications import EmbeddingSpec, Half, decode, decode_joined, encode_member, joined_record
+from core.protos.joined_pb2 import JoinedImage, JoinedMember, JoinedRecord
 from neardup.events_pb2 import FLOAT16, FLOAT32, ElementType, EmbeddingNotification
 from operators.pairing import ArrivedHalf, Side
 
@@ -17,6 +20,9 @@ SEARCH_SPEC = EmbeddingSpec("search-net", "1", 16)
 
 SCORE_SPEC = EmbeddingSpec("score-net", "7", 8)
 """A small score embedding."""
+
+MANIFEST = "0f" * 16
+"""The content id of a manifest."""
 
 _DTYPES = {FLOAT16: "<f2", FLOAT32: "<f4"}
 
@@ -56,6 +62,27 @@ def joined(image_id: str = "image-1", version: int = 1, seed: int = 0, arrived_a
         Provenance("embeddings.search", 0, 2 * seed, arrived_at_ms - 500),
         Provenance("embeddings.score", 0, 2 * seed + 1, arrived_at_ms),
     )
+
+
+def as_member(record: bytes, head: str, row: int, **fields: Any) -> bytes:
+    """A record of an image as that of a row of a manifest, which names a head."""
+    image = JoinedRecord.FromString(record).image
+    image.ClearField("search_origin")
+    image.ClearField("score_origin")
+    return encode_member(JoinedMember(**{"image": image, "head": head, "manifest_id": MANIFEST, "row": row, **fields}))
+
+
+def some_as_members(records: Iterable[bytes], seed: int) -> list[bytes]:
+    """Three of ten images come as rows that name any image so far as head; the other records stay as they are."""
+    dice, made, heads = random.Random(seed), list[bytes](), list[str]()
+    for row, record in enumerate(records):
+        content = decode_joined(record)
+        if isinstance(content, JoinedImage):
+            heads.append(content.image_id)
+            if dice.random() < 0.3:
+                record = as_member(record, dice.choice(heads[-6:]), row)
+        made.append(record)
+    return made
 
 
 def arrived(side: Side, version: int = 1, at_ms: int = 0, payload: bytes | None = None, offset: int = 0) -> ArrivedHalf:

@@ -235,6 +235,9 @@ class FakeSearch(FakeServer):
             return search_pb2.Answer(offset=entry.offset, place=-1, superseded=True)
         unplaced = place is None or place > entry.offset or action == "skip"
         answer = search_pb2.Answer(offset=entry.offset, place=-1 if unplaced else place)
+        if entry.unsearched:
+            answer.score_code = next((each.code for each in self.entries if each.place == answer.place), b"")
+            return answer
         return self._searched(answer, answer.place, entry.trace)
 
     def _searched(self, answer: search_pb2.Answer, as_of: int, trace: bool) -> search_pb2.Answer:

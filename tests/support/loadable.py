@@ -14,10 +14,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.first_loads import LoadRequest
+from core.notifications import EmbeddingSpec
 from core.types import Cause, ImageId
+from core.vector_limits import VectorLimits
 from manifests.clustered_files import Signal
 from manifests.manifest import Kind, Manifest, ManifestFile
 from manifests.metadata import FileMetadata
+from manifests.value_checks import ValueChecks
 from storage.loading.kept import KeptLoad
 from storage.loading.rows import Codes
 from storage.loading.run import LoadSettings
@@ -27,6 +30,7 @@ from storage.rocks.options import FAMILIES, META
 from tests.support.store_writer import SMALL
 
 __all__ = [
+    "CHECKS",
     "LOADED_LOG",
     "NAME",
     "SIGNAL",
@@ -44,6 +48,7 @@ __all__ = [
 ]
 
 SIGNAL = Signal("photos", 4, 6, terms="T", groups=2, bits_per_group=4, code="C", code_bytes=3)
+CHECKS = ValueChecks(VectorLimits(EmbeddingSpec("s", "1", 4)), VectorLimits(EmbeddingSpec("c", "1", 6)))
 NAME = "old.json"
 LOADED_LOG = "joined-id"
 STARTED_MS = 1_700_000_000_000
@@ -84,16 +89,24 @@ def made_codes(search: NDArray[np.float32], score: NDArray[np.float32]) -> Codes
 
 def load_settings(rows_per_s: float = 0.0) -> LoadSettings:
     """What a server is told that takes these manifests."""
-    return LoadSettings(SIGNAL, made_codes, rows_per_s)
+    return LoadSettings(SIGNAL, made_codes, CHECKS, rows_per_s)
 
 
-def write_manifest(root: Path, rows: Sequence[LoadableRow], *, codes: bool = True, per_file: int = 40) -> Manifest:
-    """Writes files and manifest."""
-    for name in ("data", "manifests"):
-        (root / name).mkdir(parents=True, exist_ok=True)
+def write_manifest(
+    root: Path,
+    rows: Sequence[LoadableRow],
+    *,
+    codes: bool = True,
+    per_file: int = 40,
+    name: str = NAME,
+    previous: str | None = None,
+) -> Manifest:
+    """Writes files and manifest; with the id of a previous one, it is a delta."""
+    for folder in ("data", "manifests"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     files = []
     for at in range(0, len(rows), per_file):
-        path = root / "data" / f"part-{at:06}.parquet"
+        path = root / "data" / f"{'part' if name == NAME else Path(name).stem}-{at:06}.parquet"
         pq.write_table(_table(rows[at : at + per_file], codes), path, row_group_size=16)
         content = path.read_bytes()
         files.append(
@@ -101,8 +114,8 @@ def write_manifest(root: Path, rows: Sequence[LoadableRow], *, codes: bool = Tru
                 f"data/{path.name}", len(rows[at : at + per_file]), len(content), hashlib.sha256(content).hexdigest()
             )
         )
-    manifest = Manifest(Kind.SNAPSHOT, files)
-    (root / "manifests" / NAME).write_bytes(manifest.encoded())
+    manifest = Manifest(Kind.SNAPSHOT if previous is None else Kind.DELTA, files, previous)
+    (root / "manifests" / name).write_bytes(manifest.encoded())
     return manifest
 
 

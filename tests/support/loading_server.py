@@ -59,7 +59,7 @@ class LoadingServer:
         self.report = LoadReport(request, LoadState.LOADING, rows_total=ROWS)
         return self.report
 
-    def load_status(self) -> LoadReport | None:
+    def load_status(self, manifest_id: str = "") -> LoadReport | None:
         self._answer()
         self.starting -= 1
         if self.starting == 0:

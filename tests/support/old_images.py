@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,9 @@ def export(file: Path, rows: int = OLD, skip: int = 0) -> pa.Table:
     return old
 
 
-def expected_heads(rows: pa.Table) -> dict[str, str]:
-    """The head of each image: the first row of its group."""
-    first: dict[str, str] = {}
+def expected_heads(rows: pa.Table, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The head of each image: that of its group, if it is known, else the first row of it."""
+    first = dict(known or {})
     return {
         image: first.setdefault(group, image)
         for image, group in zip(rows["image_id"].to_pylist(), rows["group_id"].to_pylist(), strict=True)

@@ -124,7 +124,7 @@ class ReferenceStore:
             self._leave(image_id)
             del self.heads[image_id], self.versions[image_id], self.places[image_id], self.verdicts[image_id]
             return
-        if move.old_head == move.new_head and self.members[move.new_head] != {image_id}:
+        if move.old_head == move.new_head and (move.new_head != image_id or self.members[image_id] != {image_id}):
             return
         if move.old_head is not None:
             assert move.old_head != image_id or self.members[image_id] == {image_id}, "a head with members stays"

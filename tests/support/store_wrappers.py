@@ -10,7 +10,7 @@ from core.overrides import ListedOverride, OverrideOutcome, OverrideRequest
 from core.types import Decision, ImageId, LogPosition, Lookup
 from storage.bulk.operations import Operation
 from storage.interfaces import ClusterStore, StoreView
-from storage.records import EraseStep, Mend, PublishedMark, StoreEpoch, StoreState, Touched
+from storage.records import DeltaProgress, EraseStep, Mend, PublishedMark, StoreEpoch, StoreState, Touched
 
 
 class DelegatingStore(ClusterStore):
@@ -36,6 +36,10 @@ class DelegatingStore(ClusterStore):
     def require_kinds(self, kinds: Collection[str]) -> None:
         """See `ClusterStore.require_kinds`."""
         self.inner.require_kinds(kinds)
+
+    def put_delta(self, progress: DeltaProgress) -> None:
+        """See `ClusterStore.put_delta`."""
+        self.inner.put_delta(progress)
 
     def renew(self, log_id: str, base: int) -> LogPosition:
         """See `ClusterStore.renew`."""

@@ -51,10 +51,12 @@ def index_settings(
     )  # fmt: skip
 
 
-def insert(offset: int, image_id: str, version: int = 1, terms: Sequence[int] = (0, 0, 0, 0)) -> Insert:
+def insert(
+    offset: int, image_id: str, version: int = 1, terms: Sequence[int] = (0, 0, 0, 0), *, searched: bool = True
+) -> Insert:
     """A record whose code and checksum follow from what it holds."""
     code = bytes([zlib.crc32(f"{image_id} {version}".encode()) % 251, int(sum(terms)) % 251])
-    return Insert(offset, offset + 1, ImageId(image_id), version, np.array(terms, np.uint32), code)
+    return Insert(offset, offset + 1, ImageId(image_id), version, np.array(terms, np.uint32), code, searched)
 
 
 def replay(offset: int, image_id: str, version: int | None = None, terms: Sequence[int] = (0, 0, 0, 0)) -> Replay:
@@ -202,7 +204,8 @@ class Oracle:
             return Plain(record.offset, NO_PLACE)
         if isinstance(own, Remove):
             return Plain(record.offset, own.offset, deleted=True)
-        return Plain(record.offset, own.offset, own.code, False, *self.more(own.offset, 0))
+        found: Page = self.more(own.offset, 0) if record.searched else ((), None, True)
+        return Plain(record.offset, own.offset, own.code, False, *found)
 
     @staticmethod
     def _answer_to_delete(record: Remove, before: list[Placed]) -> Plain:

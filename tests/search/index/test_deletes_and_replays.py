@@ -264,3 +264,29 @@ def test_the_image_of_a_replay_has_the_sizes_of_an_insert(index: SegmentedIndex)
     with pytest.raises(BadInputError):
         index.insert_and_search(LOG, [bad])
     assert index.position.offset == -1
+
+
+def test_an_image_that_is_placed_without_a_search_is_found_replayed_and_deleted_as_any_other(
+    index: SegmentedIndex,
+) -> None:
+    #   position   0      1 unsearched   2      3 again, unsearched   4 replay b   5 v2, unsearched   6
+    #              a v1   b v1           c v1   b v1                  b            b                  delete b
+    answers = apply(
+        index,
+        [
+            insert(0, "a", 1, SAME),
+            insert(1, "b", 1, SAME, searched=False),
+            insert(2, "c", 1, SAME),
+            insert(3, "b", 1, SAME, searched=False),
+            replay(4, "b"),
+            insert(5, "b", 2, SAME, searched=False),
+            delete(6, "b"),
+            insert(7, "b", 2, SAME, searched=False),
+        ],
+    )
+    assert [names(one) for one in answers] == [[], [], ["a", "b"], [], ["a", "c"], [], [], []]
+    assert [one.place for one in answers] == [0, 1, 2, 1, 1, 5, 6, 6]
+    code, newer = insert(1, "b").code[:1], insert(1, "b", 2).code[:1]
+    assert [one.code[:1] for one in answers[1::2]] == [code, code, newer, b""]
+    assert answers[7].deleted
+    assert index.search_more([MoreQuery(1, 0)])[0].image_ids == ("a",)

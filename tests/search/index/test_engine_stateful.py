@@ -35,7 +35,7 @@ IDS = st.sampled_from(["a", "b", "é/ f", "g" * 256]) | st.integers(0, 40).map("
 MAX_VERSION = 2**64 - 1
 VERSIONS = st.just(1) | st.integers(0, 3) | st.just(MAX_VERSION)
 TERMS = st.lists(st.integers(0, 3), min_size=4, max_size=4)
-KINDS = ["skip", "delete", "delete last", "forget", "forget last", "replay", "bare replay"]
+KINDS = ["unsearched", "skip", "delete", "delete last", "forget", "forget last", "replay", "bare replay"]
 CONTENT = st.tuples(st.sampled_from(["insert"] * 8 + KINDS + ["unreadable"]), IDS, VERSIONS, TERMS)
 OF_ONE_IMAGE = st.tuples(st.sampled_from(["insert", *KINDS]), st.just("a"), st.integers(0, 2), TERMS)
 
@@ -54,8 +54,8 @@ Content = tuple[str, str, int, list[int]]
 
 def record(offset: int, content: Content) -> Record:
     kind, image_id, version, terms = content
-    if kind == "insert":
-        return insert(offset, image_id, version, terms)
+    if kind in ("insert", "unsearched"):
+        return insert(offset, image_id, version, terms, searched=kind == "insert")
     if kind in ("delete", "delete last", "forget", "forget last"):
         return delete(offset, image_id, None if "last" in kind else version, forget="forget" in kind)
     if kind in ("replay", "bare replay"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 
 import pytest
 
-from search.index.rate_limiter import RateLimiter, WorkStopped, yield_to_calls
+from core.apart import WorkStopped
+from search.index.rate_limiter import RateLimiter
 
 
 class Moments(threading.Event):
@@ -53,19 +52,3 @@ def test_whoever_is_stopped_goes_no_further(rate: float) -> None:
     moments.set()
     with pytest.raises(WorkStopped):
         limiter.spend(1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
-def test_only_the_thread_that_yields_does() -> None:
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    found: list[int] = []
-
-    def run() -> None:
-        yield_to_calls()
-        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert found[0] > before or before >= 10
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.apart import WorkStopped
 from search.index.columns import Columns, Kind
 from search.index.engine import SegmentedIndex
 from search.index.errors import IndexDamagedError
 from search.index.id_table import IdColumn
 from search.index.planning import RecordShape
-from search.index.rate_limiter import WorkStopped
 from search.index.segment import Segment
 from search.index.segment_maker import LocalMaker
 from search.index.segment_process import ProcessMaker, Supervision

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from core.apart import WorkStopped
 from core.errors import BadInputError, UnavailableError
 from search.index.generations import IndexGenerations
-from search.index.rate_limiter import WorkStopped
 from search.loading.load_process import load_apart
 from search.loading.load_task import Progress
 from tests.search.index.test_housekeeping import until

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.apart import WorkStopped
 from core.checked_json import write_checked
 from core.errors import BadInputError, MismatchError, UnavailableError
 from core.first_loads import LoadReport, LoadRequest, LoadState
@@ -18,7 +19,6 @@ from search.index.errors import IndexDamagedError, IndexLockedError
 from search.index.folder import IndexFolder
 from search.index.generations import IndexGenerations
 from search.index.manifest import Manifest, read_manifest, write_manifest
-from search.index.rate_limiter import WorkStopped
 from search.loading import loads as loads_module
 from search.loading.kept_load import KeptLoad, read_kept, write_kept
 from search.loading.load_task import LoadTask, Progress

@@ -72,7 +72,7 @@ def test_further_pages_of_a_replay_are_never_asked_for_below_what_is_released(se
 
 
 def test_a_server_names_the_kinds_of_records_that_it_takes(server: RunningSearch) -> None:
-    assert list(server.client.describe().kinds) == ["image", "delete", "replay"]
+    assert list(server.client.describe().kinds) == ["image", "delete", "replay", "member"]
 
 
 def test_metrics_tell_deletes_and_replays_from_images(server: RunningSearch) -> None:

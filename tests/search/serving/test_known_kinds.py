@@ -24,15 +24,15 @@ def request(*entries: pb.LogEntry, kinds: tuple[str, ...] = RECORD_KINDS) -> pb.
 def test_whoever_knows_every_kind_may_skip_what_it_does_not_know() -> None:
     assert UNKNOWN.skip.reason == Reason.UNKNOWN_RECORD
     check_known(request(entry(0, "a", 1), UNKNOWN))
-    check_known(request(UNKNOWN, kinds=(*RECORD_KINDS, "member")))
+    check_known(request(UNKNOWN, kinds=(*RECORD_KINDS, "newer")))
 
 
 def test_an_older_job_may_do_all_but_skip_an_unknown_record() -> None:
     check_known(request(entry(0, "a", 1), skip(1), skip(2, "b", 3), kinds=()))
-    with pytest.raises(MismatchError, match=r"position 1, .* \(delete, image, replay\)"):
+    with pytest.raises(MismatchError, match=r"position 1, .* \(delete, image, member, replay\)"):
         check_known(request(entry(0, "a", 1), UNKNOWN, kinds=()))
-    with pytest.raises(MismatchError, match=r"\(member\)"):
-        check_known(request(UNKNOWN), kinds=(*RECORD_KINDS, "member"))
+    with pytest.raises(MismatchError, match=r"\(newer\)"):
+        check_known(request(UNKNOWN), kinds=(*RECORD_KINDS, "newer"))
 
 
 def test_nothing_of_the_call_of_an_older_job_is_applied(server: RunningSearch) -> None:

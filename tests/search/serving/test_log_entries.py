@@ -6,7 +6,7 @@ from crc32c import crc32c
 
 from core.dead_letters import BadRecord, Reason
 from core.notifications import decode_joined
-from core.protos.joined_pb2 import JoinedDelete, JoinedRecord, JoinedReplay
+from core.protos.joined_pb2 import JoinedDelete, JoinedMember, JoinedRecord, JoinedReplay
 from search.serving import search_pb2 as pb
 from search.serving.log_entries import log_entry, skip_entry
 from tests.search.serving.search_setup import image
@@ -26,6 +26,14 @@ def entries(record: JoinedRecord) -> tuple[pb.LogEntry, pb.LogEntry]:
 def test_an_image_is_inserted_and_a_skip_places_its_version() -> None:
     entry, skipped = entries(JoinedRecord(image=image("a", 1, version=3)))
     assert entry.insert == image("a", 1, version=3)
+    assert skipped.skip == pb.Skip(image_id="a", image_version=3, reason=Reason.REFUSED)
+    assert not entry.unsearched
+
+
+def test_a_row_of_a_manifest_is_inserted_and_not_searched_for() -> None:
+    member = JoinedMember(image=image("a", 1, version=3), head="h", manifest_id="0f" * 16)
+    entry, skipped = entries(JoinedRecord(member=member))
+    assert (entry.insert, entry.unsearched) == (member.image, True)
     assert skipped.skip == pb.Skip(image_id="a", image_version=3, reason=Reason.REFUSED)
 
 

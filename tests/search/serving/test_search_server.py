@@ -182,6 +182,19 @@ def test_one_set_of_terms_that_many_images_have_is_seen(server: RunningSearch) -
     assert server.metrics()["neardup_search_recent_term_set_share"] == 0.25
 
 
+def test_an_image_of_a_manifest_is_placed_coded_and_found_later_without_a_search_of_its_own(
+    server: RunningSearch,
+) -> None:
+    unsearched = entry(1, "b", 1)
+    unsearched.unsearched = unsearched.trace = True
+    answers = server.client.insert_and_search(LOG, [entry(0, "a", 1), unsearched, entry(2, "c", 1)]).answers
+    assert [list(one.candidates.image_ids) for one in answers] == [[], [], ["a", "b"]]
+    assert (answers[1].place, answers[1].score_code) == (1, answers[0].score_code)
+    assert answers[1].candidates.exhausted
+    assert not answers[1].terms.values
+    assert server.metrics()['neardup_search_queries_total{kind="record"}'] == 2
+
+
 def test_metrics_count_what_was_done(server: RunningSearch) -> None:
     server.client.insert_and_search(LOG, [entry(0, "a", 1), entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2)])
     server.client.insert_and_search(LOG, [entry(1, "b", 1), skip(2), entry(3, "b", 1, version=2), entry(4, "b", 1)])

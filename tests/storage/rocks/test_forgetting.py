@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UnavailableError
+from core.manifest_rows import MemberRow, RowResult
 from core.types import Cause, DeadLetterRecord, ImageId, Move
 from storage.erasing import Eraser
 from storage.records import Touched
@@ -47,7 +48,8 @@ def filled(folder: Path, others: int = 200) -> RocksStore:
     letter = DeadLetterRecord(SECRET.encode(), b"rejected: " + VECTORS["search_vector"])
     own = {**VECTORS, "score_code": CODE}
     put(store, founds(0, name(0)), decided(1, SECRET, Move(SECRET, None, SECRET, Cause.UNSCORED), dead_letter=letter))
-    put(store, founds(2, SECRET, old=SECRET, version=2, **own))
+    row = MemberRow("0f" * 16, 0, RowResult.ELSEWHERE_HEAD_GONE)  # an example of its manifest
+    put(store, founds(2, SECRET, old=SECRET, version=2, member=row, **own))
     put(store, *[joins(3 + at, name(1 + at), SECRET) for at in range(others)])
     put(store, decided(3 + others, SECRET, Move(SECRET, SECRET, SECRET, Cause.KEPT), version=3, **own))
     put(store, founds(4 + others, name(3), old=SECRET, version=2))
@@ -65,6 +67,8 @@ def test_no_file_holds_it_once_it_is_erased(tmp_path: Path, others: int) -> None
         assert store.members(name(1), 999).items[0] == name(1)
     assert files_with(tmp_path, *TRACES) == {}
     with closing(RocksStore(tmp_path)) as store:
+        [progress] = store.deltas()
+        assert (progress.counts, progress.examples) == ({RowResult.ELSEWHERE_HEAD_GONE: 1}, ())
         assert store.look_up([SECRET]).tombstones[SECRET].version == 3
         assert_erased(store, SECRET)
     assert files_with(tmp_path, *TRACES) == {}

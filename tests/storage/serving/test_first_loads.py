@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ from storage.serving.metrics import StorageMetrics
 from storage.testing.decisions import A, B, founds, put
 from tests.support.loadable import (
     NAME,
-    SIGNAL,
     LoadableRow,
     load_request,
     load_settings,
@@ -103,7 +103,7 @@ def gate(deployed: Deployment) -> Iterator[threading.Event]:
         assert passes.wait(30)
         return made_codes(search, score)
 
-    deployed.settings = lambda: LoadSettings(SIGNAL, codes)
+    deployed.settings = lambda: replace(load_settings(), make_codes=codes)
     yield passes
     passes.set()
 
@@ -481,6 +481,14 @@ def test_messages() -> None:
     assert not pb.LoadStatusResponse(**load_fields(None)).manifest_id
     with pytest.raises(BadInputError, match="manifest_id has 1 to"):
         read_load_request(pb.LoadRequest(**request_fields(LoadRequest("s3://old", "a.json", "", "log"))), 1024)
+    delta = replace(request, log_id="")
+    assert delta.is_delta
+    assert not request.is_delta
+    assert read_load_request(pb.LoadRequest(**request_fields(delta)), 1024, deltas=True) == delta
+    with pytest.raises(BadInputError, match="log_id has 1 to"):
+        read_load_request(pb.LoadRequest(**request_fields(delta)), 1024)
+    with pytest.raises(BadInputError, match="log_id has 1 to"):
+        read_load_request(pb.LoadRequest(**request_fields(replace(delta, log_id="x" * 1025))), 1024, deltas=True)
 
 
 def test_the_folder_that_is_asked_is_that_of_the_request(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from core.manifest_rows import MemberRow, RowResult
 from core.types import Decision, ImageId, Outcome
 from storage.serving.live_delay import FRESH_MS, LiveDelay
 from storage.testing.decisions import founds
@@ -25,10 +26,12 @@ def test_it_is_the_median_of_the_last_write_with_images() -> None:
     assert delay.at(NOW) == 20
 
 
-def test_replays_and_images_without_a_time_do_not_count() -> None:
+def test_replays_rows_of_manifests_and_images_without_a_time_do_not_count() -> None:
     delay = LiveDelay()
     delay.written([image(0, 90)], NOW)
     delay.written([replace(image(1, 9_000), outcome=Outcome.REPLAYED), replace(image(2, 0), arrived_at_ms=0)], NOW)
+    assert delay.at(NOW) == 90
+    delay.written([replace(image(3, 9_000), member=MemberRow("0f" * 16, 0, RowResult.JOINED))], NOW)
     assert delay.at(NOW) == 90
 
 

@@ -25,6 +25,7 @@ from core.errors import (
     StaleError,
     UnavailableError,
 )
+from core.manifest_rows import MemberRow, RowResult
 from core.notifications import MAX_IMAGE_VERSION, RECORD_KINDS
 from core.rpc import Listen, RpcServer
 from core.types import (
@@ -71,6 +72,7 @@ from storage.testing.decisions import (
     put,
     replays,
 )
+from storage.testing.deltas import member
 from storage.testing.forgetting import erase_all
 from storage.testing.model import LOG, REPLAYS, StoreModel, actions, seeded_actions
 from storage.written import written_at
@@ -127,6 +129,15 @@ def test_decisions_come_out_as_they_went_in(steps: list[Any]) -> None:
 def test_a_score_of_zero_is_not_no_score() -> None:
     move = Move(A, None, B, Cause.MATCHED, 0.0, B)
     assert read_decision(decision_message(decided(0, A, move))).moves == (move,)
+
+
+def test_rows_come_out_as_they_went_in() -> None:
+    decision = decided(3, A, Move(A, None, A, Cause.FOUNDED), member=MemberRow("0f" * 16, 0, RowResult.FOUNDED))
+    message = decision_message(decision)
+    assert read_decision(message) == decision
+    message.member.result = "lost"
+    with pytest.raises(RefusedError, match="lost"):
+        read_decision(message)
 
 
 def test_look_ups_come_out_as_they_went_in() -> None:
@@ -462,6 +473,16 @@ def test_metrics(served: Served) -> None:
     assert value("neardup_storage_verdict_seconds_count") == 3
     assert value("neardup_storage_verdict_seconds_sum") == pytest.approx((3 * 1000 - 20 - 21 - 22) / 1000)
     assert value("neardup_storage_published_lag_entries") == 4
+
+
+def test_rows_of_manifests_are_counted_by_themselves(served: Served) -> None:
+    """Their heads and times are those of another system."""
+    row = MemberRow("0f" * 16, 0, RowResult.ELSEWHERE_HEAD_GONE)
+    served.client.apply(LOG, [founds(0, A, member=row), member(1, B, A), member(2, C, A)], -1, 0)
+    for result, count in ((RowResult.ELSEWHERE_HEAD_GONE, 1), (RowResult.JOINED, 2), (RowResult.KEPT, 0)):
+        assert served.value("neardup_storage_manifest_rows_total", result=result.value) == count
+    assert served.value("neardup_storage_decisions_total", outcome="decided") == 3
+    assert served.value("neardup_storage_verdict_seconds_count") == 0
 
 
 def test_moves_from_a_forgotten_head_are_counted(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import pytest
 
 from core.errors import BadInputError, MismatchError, ServiceError, UnavailableError
-from core.first_loads import LoadReport, LoadState
+from core.first_loads import LoadReport, LoadRequest, LoadState
 from manifests.folder import LocalFolder
 from manifests.manifest import Kind, Manifest, ManifestFile
 from operators.first_load import FirstLoad
+from storage.loading.delta_report import DeltaReport
 from stream.bootstrap import loading
-from stream.bootstrap.loading import LOOK_S, PATIENCE_S, load_request, until_live
+from stream.bootstrap.loading import LOOK_S, PATIENCE_S, load_request, until_all_entered, until_live
 from stream.settings import Settings
 from tests.operators.test_first_load import REQUEST, ROWS, Server
 from tests.support.stack import stack_settings
@@ -155,14 +156,62 @@ def test_a_relative_folder_is_told_whole(settings: Settings, tmp_path: Path, mon
     assert load_request(settings, None, "old", "one").folder == str(tmp_path / "old")
 
 
+def test_nothing_begins_with_a_manifest_without_rows(settings: Settings, tmp_path: Path) -> None:
+    written(tmp_path, "one", Manifest(Kind.SNAPSHOT, []))
+    with pytest.raises(BadInputError, match="has no rows"):
+        load_request(settings, None, str(tmp_path), "one")
+
+
+def test_a_delta_needs_no_order(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(loading, "Broker")
+    manifest = Manifest(Kind.DELTA, [ManifestFile("a", 1, 1, "0" * 64)], previous="0" * 32)
+    written(tmp_path, "one", manifest)
+    request = load_request(settings, None, str(tmp_path), "one")
+    assert request == LoadRequest(str(tmp_path), "one.json", manifest.id, "")
+    assert request.is_delta
+
+
+class DeltaServer:
+    """Answers with these states, one after another; None: it is away, or knows nothing."""
+
+    def __init__(self, *states: LoadState | None, away: int = 0) -> None:
+        self.states = list(states)
+        self.away = away
+        self.loaded: list[LoadRequest] = []
+
+    def load(self, request: LoadRequest) -> LoadReport:
+        self.loaded.append(request)
+        return LoadReport(request, LoadState.LOADING)
+
+    def deltas(self, manifest_id: str) -> list[DeltaReport]:
+        if self.away and len(self.states) < 2:
+            self.away -= 1
+            raise UnavailableError("it starts again")
+        state = self.states.pop(0)
+        return [] if state is None else [DeltaReport(LoadReport(DELTA, state, "why"), {}, ())]
+
+
+DELTA = LoadRequest("folder", "one.json", "id-9", "")
+
+
+def test_a_delta_is_followed_until_all_of_it_has_entered() -> None:
+    seen: list[LoadState] = []
+    states = LoadState.WAITING, LoadState.LOADING, LoadState.LIVE
+    server = DeltaServer(*states, away=round(PATIENCE_S / LOOK_S))
+    until_all_entered(DELTA, server, lambda report: seen.append(report.load.state), lambda seconds: None)
+    assert (tuple(seen), server.loaded) == (states, [DELTA])
+
+
 @pytest.mark.parametrize(
-    ("manifest", "message"),
+    ("server", "error", "message"),
     [
-        (Manifest(Kind.DELTA, [ManifestFile("a", 1, 1, "0" * 64)], previous="0" * 32), "is a delta"),
-        (Manifest(Kind.SNAPSHOT, []), "has no rows"),
+        (DeltaServer(LoadState.FAILED), ServiceError, "the delta has failed: why"),
+        (DeltaServer(LoadState.LOADING, LoadState.ABORTED), ServiceError, "the delta was aborted: why"),
+        (DeltaServer(LoadState.LOADING, None), ServiceError, "knows nothing of this delta any more"),
+        (DeltaServer(LoadState.LIVE, away=1), UnavailableError, "it starts again"),
+        (DeltaServer(LoadState.LOADING, LoadState.LIVE, away=1000), UnavailableError, "it starts again"),
     ],
 )
-def test_nothing_begins_with_it(settings: Settings, tmp_path: Path, manifest: Manifest, message: str) -> None:
-    written(tmp_path, "one", manifest)
-    with pytest.raises(BadInputError, match=message):
-        load_request(settings, None, str(tmp_path), "one")
+def test_the_following_of_a_delta_ends(server: DeltaServer, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        until_all_entered(DELTA, server, lambda report: None, lambda seconds: None)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from crc32c import crc32c
 
 from core.dead_letters import BadRecord
-from core.notifications import decode_joined
-from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedRecord, JoinedReplay
+from core.notifications import decode_joined, image_id_of
+from core.protos.joined_pb2 import JoinedDelete, JoinedImage, JoinedMember, JoinedRecord, JoinedReplay
 from core.types import ImageId, LogPosition, Lookup, Membership, Tombstone
 from search.index.interface import Answer, TermIndex
 from search.serving.request_parser import RequestParser
@@ -22,6 +22,7 @@ from storage.records import StoreState
 from stream.index_build.catch_up import _records
 from tests.search.serving.search_setup import image
 from tests.stream.index_build.order import TOPIC_ID, record, refused
+from tests.support.events import some_as_members
 
 
 def delete(image_id: str, version: int | None = None) -> bytes:
@@ -34,7 +35,7 @@ def replay(image_id: str, carried: JoinedImage | None = None, dry_run: bool = Fa
 
 
 def full_order(count: int, seed: int) -> list[bytes]:
-    """Images with several versions, refused ones, deletes with and without a version, replays of all kinds."""
+    """Images with several versions, refused ones, deletes with and without a version, replays of all kinds, rows."""
     chosen = random.Random(seed)
     records = []
     for offset in range(count):
@@ -54,7 +55,7 @@ def full_order(count: int, seed: int) -> list[bytes]:
             records.append(chosen.choice(records))
         else:
             records.append(record(image_id, vectors, near, version))
-    return records
+    return some_as_members(records, seed)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Store:
         if isinstance(decoded, JoinedDelete):
             self._delete(decoded, answer.offset)
             return None
-        held = self.images.get(decoded.image_id)
+        held = self.images.get(image_id_of(decoded))
         if isinstance(decoded, JoinedReplay):
             assert answer.deleted == (decoded.image_id in self.tombstones)
             if decoded.dry_run or answer.place < 0 or answer.deleted:
@@ -100,16 +101,16 @@ class Store:
                     return None
                 carried = held.image
         else:
-            before = self.tombstones.get(decoded.image_id)
-            if answer.deleted or (before is not None and before.version >= decoded.image_version):
+            carried = decoded.image if isinstance(decoded, JoinedMember) else decoded
+            before, version = self.tombstones.get(carried.image_id), carried.image_version
+            if answer.deleted or (before is not None and before.version >= version):
                 return None
-            if held is not None and held.version >= decoded.image_version:
+            if held is not None and held.version >= version:
                 return None
-            carried, version = decoded, decoded.image_version
-            self.tombstones.pop(decoded.image_id, None)
+            self.tombstones.pop(carried.image_id, None)
         place = answer.place if answer.place >= 0 else answer.offset
         unscored = fails or not answer.code
-        self.images[decoded.image_id] = Held(version, place, carried, unscored)
+        self.images[image_id_of(decoded)] = Held(version, place, carried, unscored)
         if unscored:
             self.reports.append((answer.offset, place))
         return place if unscored else None

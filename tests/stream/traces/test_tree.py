@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core.traces import Choice, LossReason, Trace, TracedCandidate, TraceKind, Why
+from core.traces import Choice, LossReason, Trace, TracedCandidate, TracedRow, TraceKind, Why
 from core.types import Cause, Outcome
 from stream.printable import printable
 from stream.traces.tree import trace_tree
@@ -46,6 +46,13 @@ def test_it_says_what_was_decided_and_why() -> None:
         "from the second half to the verdict 40 ms",
     ):
         assert said in text, said
+
+
+def test_a_row_of_a_manifest_is_named() -> None:
+    row = TracedRow("0f" * 16, 7, "old-head", "elsewhere_pinned")
+    for each, said in ((row, ": elsewhere pinned"), (replace(row, result=None), "")):
+        lines = [line.rstrip() for line in drawn(replace(sample_trace(), row=each)).splitlines()]
+        assert any(line.endswith(f"row 7 of manifest {'0f' * 16}, head old-head{said}") for line in lines)
 
 
 def test_distances_and_the_gate_are_shown_where_they_are_known() -> None:

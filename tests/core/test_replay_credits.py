@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.replay_credits import LATE, LIMITS, STEP, ReplayCredits, UsualDelay
 from core.replay_requests import Lane
-from operators.replay_credits import LATE, LIMITS, STEP, ReplayCredits, UsualDelay
 
 
 def test_both_lanes_together_have_one_batch() -> None:
