@@ -14,7 +14,7 @@ def earliest_arrival(view: StoreView, images: int) -> int:
 
     Images are joined in another order than they arrive in while one partition is behind the others. So it is the
     earliest of many. Images that a later record moved do not count: an adopted, replayed or deleted one may have
-    arrived long before.
+    arrived long before. Rows of manifests do not either: they came by no topic of embeddings.
 
     Args:
         view: The store.

@@ -21,6 +21,9 @@ range has several, and all that lies between them."""
 _WHOLE = ("erasures", "dead_letters", "planned", "deltas")
 """Small families, which are always compacted as a whole. Those of bulk moves are empty between two of them."""
 
+_EXAMPLES = KeyRange(META, DELTA, DELTA + b"\xff")
+"""How far manifests are, with examples of their rows: a few records, always compacted."""
+
 _LISTED = ("edges", "history_of", "ended")
 """Families whose keys begin with a text, as those of edges."""
 
@@ -28,12 +31,12 @@ _LISTED = ("edges", "history_of", "ended")
 def key_ranges(touched: Touched | None) -> list[KeyRange]:
     """The ranges to compact; None: all of each family that may name an image."""
     if touched is None:
-        return [KeyRange(family, b"", b"") for family in FAMILIES if family != "moments"]
+        return [*(KeyRange(family, b"", b"") for family in FAMILIES if family != "moments"), _EXAMPLES]
     by_family: dict[str, list[bytes]] = {}
     swept = [KeyRange("history", b"", codec.encode_number(touched.kept_from))] if touched.kept_from > 1 else []
     for family, key in _keys(touched):
         by_family.setdefault(family, []).append(key)
-    found = [*swept, *(KeyRange(family, b"", b"") for family in _WHOLE), KeyRange(META, DELTA, DELTA + b"\xff")]
+    found = [*swept, *(KeyRange(family, b"", b"") for family in _WHOLE), _EXAMPLES]
     for family, keys in by_family.items():
         ordered = sorted(set(keys))
         size = -(-len(ordered) // MOST_RANGES)

@@ -289,8 +289,8 @@ def test_a_job_opens_while_storage_is_away_and_declares_its_kinds_with_the_first
 
 
 def test_a_job_that_lacks_a_required_kind_does_not_open(servers: Servers) -> None:
-    servers.storage.store.apply("log-1", (), -1, 0, ["image", "member"])
-    servers.storage.store.require_kinds(["member"])
-    with pytest.raises(MismatchError, match="member"):
+    servers.storage.store.apply("log-1", (), -1, 0, ["image", "newer"])
+    servers.storage.store.require_kinds(["newer"])
+    with pytest.raises(MismatchError, match="newer"):
         harness()
     assert servers.storage.store.position().offset == -1

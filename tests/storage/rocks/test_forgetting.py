@@ -14,7 +14,7 @@ from core.types import Cause, DeadLetterRecord, ImageId, Move
 from storage.erasing import Eraser
 from storage.records import Touched
 from storage.rocks import store as rocks_store
-from storage.rocks.options import FAMILIES
+from storage.rocks.options import FAMILIES, META
 from storage.rocks.scrubbing import MOST_RANGES, key_ranges
 from storage.rocks.store import RocksStore
 from storage.testing.decisions import decided, forgets, founds, joins, put
@@ -155,7 +155,7 @@ def test_many_keys_of_a_family_are_few_ranges() -> None:
 
 
 def test_without_a_list_every_family_with_ids_is_compacted() -> None:
-    assert {each.family for each in key_ranges(None)} == set(FAMILIES) - {"moments"}
+    assert {each.family for each in key_ranges(None)} == {*FAMILIES, META} - {"moments"}
 
 
 def test_history_that_was_swept_before_is_gone_from_the_files_too(tmp_path: Path) -> None:
