@@ -5,8 +5,8 @@ edges        the same
 history      one entry, with the trigger `manifest` and the row's place as its offset
 history_of   the same
 embeddings   at the row's place
-founding     under the image, the code that its cluster begins with, of each row that names itself; also of rows that a
-             later one takes the place of: a new version of a head changes no founding code
+founding     under the image, the code that its cluster begins with, of each row that names itself, or says a founding
+             code; also of rows that a later one takes the place of: a new version of a head changes no founding code
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class RowWriter:
             place = first + row
             key, mine = _keys(names, row, "image_id", image_id)
             is_head = head == image_id
-            if is_head:
-                founded = batch.founding_codes[row]
+            founded = batch.founding_codes[row]
+            if is_head or (head is None and founded is not None):
                 founding.append((mine + number_bytes(place), own_codes[row] if founded is None else founded))
             if place in replaced:
                 continue
