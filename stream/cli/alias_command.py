@@ -53,7 +53,7 @@ def set_command(
 
         neardup alias set live photos
 
-        neardup alias set live photos --expect photos --reason "loaded and compared"
+        neardup alias set live photos --expect old --reason "loaded and compared"
     """
     from core.aliases import Alias
     from stream.aliases import listed_aliases, set_alias
