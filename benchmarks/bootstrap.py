@@ -10,7 +10,8 @@ delta that flows beside them.
     python -m benchmarks.bootstrap                                          what `make bench-bootstrap` runs
     python -m benchmarks.bootstrap --loads 20000:hashed --snapshot 5000 --delta 500 --seconds 10     a short one
 
-A load is ROWS:hashed (with terms and codes) or ROWS:vectors. It writes `var/bench/bootstrap.json`.
+A load is ROWS:hashed (with terms and codes), ROWS:vectors, or ROWS:small (with terms and codes, and small embeddings).
+It writes `var/bench/bootstrap.json`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -37,12 +38,11 @@ from benchmarks.search.results import table
 from benchmarks.service_run import await_verdicts, carried_out, empty, say, started
 from benchmarks.synthetic import SyntheticSettings, Universe, write_images
 from core.access import Right
-from core.errors import NeardupError, ServiceError, UnavailableError
-from core.first_loads import LoadRequest, LoadState
+from core.errors import NeardupError, UnavailableError
+from core.manifest_rows import RowResult
 from manifests.image_files import ImageFile, ImageRow
-from manifests.manifest import Manifest
 from operators.first_load import FirstLoad
-from stream.bootstrap.loading import load_request, servers, until_live
+from stream.bootstrap.loading import load_request, servers, until_all_entered, until_live
 from stream.broker import Broker
 from stream.data_folders import with_data
 from stream.demo.sample import SAMPLE
@@ -54,8 +54,11 @@ from stream.topic_plans import topic_plans
 from stream.topic_reader import TopicReader
 from stream.verdicts import Latency, Verdicts, latency
 
-DEFAULT_LOADS = ("100000:hashed", "1000000:vectors", "1000000:hashed", "5000000:hashed")
-"""The three hashed ones give the exponent."""
+DEFAULT_LOADS = ("1000000:hashed", "1000000:vectors", "100000:small", "1000000:small", "5000000:small")
+"""The small ones give the exponent: whole embeddings of so many images take 60 GB of disk."""
+
+SMALL = (64, 32)
+"""Dimensions of small embeddings."""
 
 MIB = 1 << 20
 _LOOK_S = 0.5
@@ -63,18 +66,19 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A manifest of so many rows, with terms and codes or without."""
+    """A manifest of so many rows."""
 
     rows: int
-    hashed: bool
+    kind: str
+    """hashed: with terms and codes; vectors: without; small: with them, and small embeddings."""
 
     @classmethod
     def of(cls, text: str) -> Load:
-        """From ROWS:hashed or ROWS:vectors."""
+        """From ROWS:KIND."""
         rows, _, kind = text.partition(":")
-        if not rows.isdecimal() or kind not in ("hashed", "vectors"):
-            raise argparse.ArgumentTypeError(f"{text!r} is not ROWS:hashed or ROWS:vectors")
-        return cls(int(rows), kind == "hashed")
+        if not rows.isdecimal() or kind not in ("hashed", "vectors", "small"):
+            raise argparse.ArgumentTypeError(f"{text!r} is not ROWS:hashed, ROWS:vectors or ROWS:small")
+        return cls(int(rows), kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +138,15 @@ class _Watch(threading.Thread):
 
 def measured_load(settings: Settings, load: Load) -> dict[str, Any]:
     """Makes a manifest and loads it into empty servers."""
+    if load.kind == "small":
+        settings = _small(settings)
     _, signal = settings.signal()
     wanted = [part for part in deployment_parts(settings) if _is_server(part.name)]
     deployment = Deployment(settings, wanted)
     empty(deployment)
     folder = settings.data_dir / "manifests-made"
-    say(f"making a manifest of {load.rows:,} rows {'with terms and codes' if load.hashed else 'of vectors alone'}")
-    universe = Universe(settings.path(SAMPLE), SyntheticSettings())
-    manifest = write_manifest(settings, universe, folder, "snapshot", _ids(load.rows), hashed=load.hashed)
+    say(f"making a manifest of {load.rows:,} rows: {load.kind}")
+    manifest = write_manifest(settings, folder, "snapshot", _ids(load.rows), hashed=load.kind != "vectors")
     with started(deployment):
         with Broker(settings.kafka_access("neardup-bench-bootstrap")) as kafka:
             kafka.create(topic_plans(signal, settings.kafka))
@@ -155,7 +160,7 @@ def measured_load(settings: Settings, load: Load) -> dict[str, Any]:
     assert found.search is not None
     result = {
         "rows": load.rows,
-        "hashed": load.hashed,
+        "kind": load.kind,
         "manifest_mb": round(manifest.size / 1e6),
         "rows_per_s": round(load.rows / seconds),
         "ready_s": round(seconds, 1),
@@ -205,17 +210,14 @@ class _DeltaRun:
         delta, settings = self._delta, self._settings
         deployment = Deployment(settings)
         empty(deployment)
-        universe = Universe(settings.path(SAMPLE), SyntheticSettings())
         say(f"making a snapshot of {delta.snapshot:,} rows and {delta.rounds} deltas of {delta.rows:,}")
         ids = _ids(delta.snapshot + delta.rounds * delta.rows)
         known = delta.snapshot
-        last = write_manifest(settings, universe, self._folder, "snapshot", ids[:known], hashed=True)
-        deltas: list[Manifest] = []
+        last = write_manifest(settings, self._folder, "snapshot", ids[:known], hashed=True)
         for number in range(delta.rounds):
             end = known + delta.rows
             last = write_manifest(
                 settings,
-                universe,
                 self._folder,
                 f"delta-{number}",
                 ids[:end],
@@ -223,7 +225,6 @@ class _DeltaRun:
                 known=known,
                 previous=last.id,
             )
-            deltas.append(last)
             known = end
         images = self._live_images()
         _, signal = settings.signal()
@@ -286,7 +287,7 @@ class _DeltaRun:
             flowing.check()
         await_verdicts(self._verdicts, changes, self._sent)
         waits = [
-            ms for image, ms in self._verdicts.waits_ms.items() if image not in known and image.startswith("live-")
+            ms for image, ms in self._verdicts.waits_ms.items() if image not in known and image[0].startswith("live-")
         ]
         return latency(waits)
 
@@ -310,18 +311,15 @@ class _Flowing(threading.Thread):
         self._settings, self._folder, self._manifest = settings, folder, name
         self._error: NeardupError | None = None
         self.seconds = 0.0
+        self.results: Mapping[RowResult, int] = {}
+        """What became of its rows."""
 
     def run(self) -> None:
         started_s = time.monotonic()
         try:
             with servers(self._settings, None, Right.WRITE) as both:
-                request: LoadRequest = load_request(self._settings, None, str(self._folder), self._manifest)
-                report = both.storage.load(request)
-                while report.state is not LoadState.LIVE:
-                    if report.state in (LoadState.FAILED, LoadState.ABORTED):
-                        raise ServiceError(f"the delta {report.state}: {report.detail}")
-                    time.sleep(_LOOK_S)
-                    report = both.storage.load(request)
+                request = load_request(self._settings, None, str(self._folder), self._manifest)
+                self.results = until_all_entered(request, both.storage, lambda report: None).counts
         except NeardupError as error:
             self._error = error
         self.seconds = time.monotonic() - started_s
@@ -335,6 +333,18 @@ class _Flowing(threading.Thread):
         self.join()
         if self._error is not None:
             raise self._error
+
+
+def _small(settings: Settings) -> Settings:
+    """The same settings for small embeddings, whose codes are sides of random hyperplanes."""
+    name, signal = settings.signal()
+    search, score = (
+        replace(spec, dimension=dimension)
+        for spec, dimension in zip((signal.search_embedding, signal.score_embedding), SMALL, strict=True)
+    )
+    code = signal.code.model_copy(update={"projection": None, "signs": False})
+    changes = {"search_embedding": search, "score_embedding": score, "centres": None, "code": code}
+    return settings.model_copy(update={"signals": {**settings.signals, name: signal.model_copy(update=changes)}})
 
 
 def _ids(count: int) -> list[str]:
@@ -352,11 +362,11 @@ def _took(started_ms: int, ended_ms: int) -> float:
 def measure(settings: Settings, loads: Sequence[Load], delta: Delta | None) -> dict[str, Any]:
     """All loads, then the delta."""
     found = [measured_load(settings, load) for load in loads]
-    hashed = [each for each in found if each["hashed"]]
+    small = [each for each in found if each["kind"] == "small"]
     result: dict[str, Any] = {**measured_with("benchmarks.bootstrap"), "loads": found}
-    if len({each["rows"] for each in hashed}) > 1:
-        sizes = [each["rows"] for each in hashed]
-        result["exponent"] = round(exponent(sizes, [each["ready_s"] for each in hashed]), 3)
+    if len({each["rows"] for each in small}) > 1:
+        sizes = [each["rows"] for each in small]
+        result["exponent"] = round(exponent(sizes, [each["ready_s"] for each in small]), 3)
     if delta is not None:
         result["delta"] = _DeltaRun(settings, delta).run()
     return result
@@ -364,7 +374,7 @@ def measure(settings: Settings, loads: Sequence[Load], delta: Delta | None) -> d
 
 def show(result: dict[str, Any]) -> None:
     """Prints the tables."""
-    columns = ("rows", "hashed", "rows_per_s", "ready_s", "storage_s", "search_s", "live_s", "peak_mib")
+    columns = ("rows", "kind", "rows_per_s", "ready_s", "storage_s", "search_s", "live_s", "peak_mib")
     table("first loads", columns, [[each[name] for name in columns] for each in result["loads"]])
     if "exponent" in result:
         print(f"seconds grow with rows to the power of {result['exponent']}")

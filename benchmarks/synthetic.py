@@ -36,6 +36,9 @@ class SyntheticSettings:
     """The number of photographs that span the space."""
     spread: float = 0.2
     """The largest distance of a copy from its original, relative to the spread of the photographs."""
+    first_numbers: tuple[int, int] | None = None
+    """Embeddings have so many of the numbers of search and score embeddings, from the first on, and the mean 0: what a
+    benchmark takes that needs more images than there is disk for. None: they are whole."""
 
 
 class Universe:
@@ -49,12 +52,18 @@ class Universe:
         self.settings = settings
         self._means = []
         self._spans = []
-        for name in ("search", "score"):
-            vectors = _matrix(table.column(name))
+        for name, first in zip(("search", "score"), settings.first_numbers or (None, None), strict=True):
+            vectors = _matrix(table.column(name))[:, :first]
             mean = vectors[photographs].mean(axis=0)
-            self._means.append(mean)
+            self._means.append(mean if first is None else np.zeros_like(mean))
             self._spans.append((vectors[chosen] - mean) / np.sqrt(len(chosen)))
         self._rank = len(chosen)
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Of search and score embeddings."""
+        search, score = self._means
+        return len(search), len(score)
 
     def originals(self, count: int) -> NDArray[np.int64]:
         """The number of each image's original, (count,); an original has its own number."""
