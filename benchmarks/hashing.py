@@ -31,11 +31,11 @@ import numpy as np
 
 from benchmarks.machine import measured_with, write_results
 from benchmarks.synthetic import SyntheticSettings, Universe
+from core.blas import use_one_blas_thread
 from core.protos.joined_pb2 import JoinedImage
 from core.types import Cause, Decision, ImageId, Move, Outcome, Versions
 from neardup.events_pb2 import FLOAT16
 from search.index.generations import IndexGenerations
-from search.serving.blas import use_one_blas_thread
 from search.serving.request_parser import RequestParser
 from search.serving.search_pb2 import LogEntry
 from search.serving.server import index_settings

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from core.errors import BadInputError, MismatchError, NeardupError, UnavailableError
 from core.files import replacing
@@ -17,6 +18,8 @@ __all__ = ["MANIFESTS", "Folder", "LocalFolder", "open_folder", "read_manifest"]
 
 _PIECE = 1 << 20
 
+_Same = tuple[int, int, int]
+
 
 class LocalFolder(Folder):
     """A folder of this machine."""
@@ -25,6 +28,8 @@ class LocalFolder(Folder):
         """Reads nothing yet."""
         self.uri = str(root)
         self._root = root
+        self._hashed: dict[str, tuple[_Same, ManifestFile]] = {}
+        """What each file was when it had the bytes that a manifest says: several passes read it."""
 
     def manifests(self) -> Sequence[str]:
         """See `Folder.manifests`."""
@@ -50,17 +55,14 @@ class LocalFolder(Folder):
     def fetch(self, file: ManifestFile, spool: Path) -> Iterator[Path]:
         """See `Folder.fetch`."""
         path = self._root / file.path
-        digest, size = hashlib.sha256(), 0
         try:
             with path.open("rb") as opened:
-                before = os.fstat(opened.fileno())
-                check_size(str(path), file, before.st_size)
-                while piece := opened.read(_PIECE):
-                    digest.update(piece)
-                    size += len(piece)
+                before = _same(os.fstat(opened.fileno()))
+                if self._hashed.get(file.path) != (before, file):
+                    _check(opened, path, file)
+                    self._hashed[file.path] = before, file
         except OSError as error:
             raise self._error(path, error) from error
-        check_bytes(str(path), file, size, digest.hexdigest())
         try:
             yield path
         except BadInputError:
@@ -68,13 +70,13 @@ class LocalFolder(Folder):
             raise
         self._check_unchanged(path, before)
 
-    def _check_unchanged(self, path: Path, before: os.stat_result) -> None:
+    def _check_unchanged(self, path: Path, before: _Same) -> None:
         """Makes sure that what was read is what was hashed: it was opened once more."""
         try:
             now = path.stat()
         except OSError as error:
             raise self._error(path, error) from error
-        if _same(now) != _same(before):
+        if _same(now) != before:
             raise MismatchError(f"{path} was changed while it was read")
 
     def _error(self, path: Path, error: OSError) -> NeardupError:
@@ -102,9 +104,22 @@ class LocalFolder(Folder):
         (self._root / path).unlink(missing_ok=True)
 
 
-def _same(found: os.stat_result) -> tuple[int, int, int]:
+def _same(found: os.stat_result) -> _Same:
     """What changes with a file, or if another one takes its place."""
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check(opened: BinaryIO, path: Path, file: ManifestFile) -> None:
+    """Compares the bytes of a file with what the manifest says.
+
+    Raises:
+        MismatchError: It is another file.
+    """
+    digest = hashlib.sha256()
+    check_size(str(path), file, os.fstat(opened.fileno()).st_size)
+    while piece := opened.read(_PIECE):
+        digest.update(piece)
+    check_bytes(str(path), file, opened.tell(), digest.hexdigest())
 
 
 def open_folder(uri: str, drafts: Path | None = None) -> Folder:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from core.blas import use_one_blas_thread
 from core.rpc import CALLER
 from core.types import Decision, ImageId, Lookup
 from scoring.loaded_models import LoadedModels
@@ -28,7 +29,6 @@ from search.hashing.score_codes import ScoreCodes
 from search.hashing.terms import TermExtractor
 from search.index.interface import TermIndex
 from search.serving.admission import Caller
-from search.serving.blas import use_one_blas_thread
 from search.serving.client import SearchClient
 from search.serving.search_pb2_grpc import TermSearchStub
 from search.serving.server import build_service, open_index

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from benchmarks.pipeline.corpus import Mates, image_name, open_images, originals_of, parts_of
 from benchmarks.pipeline.deciding import CompleteImage, DictJoin, HeadStore, PlainDecider, PlainHead, PlainParts
 from benchmarks.pipeline.neighbours import Kind, NearestCodes, choose_effort
+from core.blas import use_one_blas_thread
 from core.vectors import vector_values
 from manifests.image_files import ImageFile
 from scoring.model import model_class
 from scoring.model_folder import ModelFolder
-from search.serving.blas import use_one_blas_thread
 from stream.hashing import code_settings, term_settings
 from stream.kafka_access import KafkaAccess
 from stream.settings import Settings, load_settings

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 
 from core.apart import do_apart, work_of
+from core.blas import use_one_blas_thread
 from search.index.errors import IndexLockedError
 from search.loading.load_task import LoadTask, Progress
-from search.serving.blas import use_one_blas_thread
 
 __all__ = ["load_apart", "serve"]
 

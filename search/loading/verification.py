@@ -28,7 +28,7 @@ from search.ranking import Order, hamming, nearest_first
 
 __all__ = ["SAMPLES", "verify"]
 
-SAMPLES = 200
+SAMPLES = 100
 """Images that are searched for, each as of three places."""
 
 _AT_ONCE = 16_384

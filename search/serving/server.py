@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from core.blas import use_one_blas_thread
 from core.disk_metrics import DiskCollector
 from core.errors import SettingsError
 from core.first_loads import LoadRequest
@@ -32,7 +33,6 @@ from search.loading.loads import Loads
 from search.ranking import DEFAULT_RANKING, FURTHER, Ranking
 from search.serving import search_pb2_grpc
 from search.serving.admission import Admission, AdmissionPolicy
-from search.serving.blas import use_one_blas_thread
 from search.serving.call_guard import CallGuard
 from search.serving.generation_watch import GenerationWatch
 from search.serving.index_admin import IndexAdmin

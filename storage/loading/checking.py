@@ -16,7 +16,7 @@ from storage.verify import verify_image
 
 __all__ = ["COUNTED", "check_counts", "check_sample"]
 
-SAMPLE = 10_000
+SAMPLE = 2_500
 """Images that are looked at."""
 
 COUNTED = ("images", "clusters", "history")

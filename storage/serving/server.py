@@ -17,6 +17,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from core.access import OPEN, Access
+from core.blas import use_one_blas_thread
 from core.disk_metrics import DiskCollector
 from core.lasting import keep_all
 from core.rpc import Listen, RpcServer
@@ -102,6 +103,7 @@ def serve(settings: StorageServerSettings) -> None:
         UnavailableError: A port is taken.
     """
     started = time.monotonic()
+    use_one_blas_thread()  # manifests without codes are hashed here
     with ExitStack() as parts:
         store = open_store(settings.store_class, settings.folder, settings.identity)
         parts.callback(store.close)

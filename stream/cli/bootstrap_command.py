@@ -101,10 +101,10 @@ def convert(
 
         neardup bootstrap convert new.parquet --to /data/old --name 2026-11-02 --delta --previous 2026-11-01
     """
+    from core.blas import use_one_blas_thread
     from core.errors import BadInputError
     from manifests.folder import open_folder, read_manifest
     from manifests.manifest import SUFFIX
-    from search.serving.blas import use_one_blas_thread
     from stream.bootstrap.convert import Conversion, FaultyRowsError
     from stream.bootstrap.convert import convert as make
     from stream.bootstrap.signal import hashing, load_signal, value_checks

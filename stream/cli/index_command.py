@@ -125,8 +125,8 @@ def build(
 
         neardup index build --from joined
     """
+    from core.blas import use_one_blas_thread
     from search.index.generations import IndexGenerations
-    from search.serving.blas import use_one_blas_thread
     from search.serving.request_parser import RequestParser
     from search.serving.server import index_settings
     from stream.index_build.build import build_index

@@ -75,7 +75,7 @@ def label(
 
         neardup label --pairs pairs.csv --out labels.parquet
     """
-    from search.serving.blas import use_one_blas_thread
+    from core.blas import use_one_blas_thread
     from training.labelling.decision import BUILT_IN, read_tree
 
     use_one_blas_thread()
@@ -121,7 +121,7 @@ def label_tree(
 
         neardup label-tree examples/photos/demo/demo.csv --out tree.json
     """
-    from search.serving.blas import use_one_blas_thread
+    from core.blas import use_one_blas_thread
     from training.labelling.decision import write_tree
     from training.labelling.training import cross_validate, measured_pairs, read_labelled, train_tree
 

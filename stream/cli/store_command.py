@@ -45,7 +45,7 @@ def convert(context: typer.Context, signal: SignalName = None, as_json: AsJson =
 
         neardup up
     """
-    from search.serving.blas import use_one_blas_thread
+    from core.blas import use_one_blas_thread
     from stream.interrupts import interruptible
     from stream.store_conversion import convert_store
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from core.errors import BadInputError, MismatchError, UnavailableError
+from manifests import folder as folder_module
 from manifests.folder import Folder, LocalFolder, open_folder, read_manifest
 from manifests.manifest import Kind, Manifest, ManifestFile
 from tests.support.moto_s3 import AWS
@@ -219,6 +220,28 @@ def test_a_local_file_that_is_changed_while_it_is_read_is_refused(tmp_path: Path
 
     with pytest.raises(MismatchError, match=r"a\.parquet was changed while it was read"):
         read()
+
+
+def test_a_local_file_is_hashed_once_and_again_after_a_change(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = LocalFolder(tmp_path / "root")
+    manifest, hashed = written(folder), list[str]()
+    check = folder_module.check_bytes
+
+    def counted(path: str, file: ManifestFile, size: int, sha256: str) -> None:
+        hashed.append(path)
+        check(path, file, size, sha256)
+
+    monkeypatch.setattr(folder_module, "check_bytes", counted)
+    for _ in range(3):
+        with folder.fetch(manifest.files[0], spool):
+            pass
+    assert len(hashed) == 1
+    put(folder, "data/a.parquet", b"rowS")
+    with pytest.raises(MismatchError, match="SHA-256"), folder.fetch(manifest.files[0], spool):
+        pass
+    assert len(hashed) == 2
 
 
 def test_a_name_does_not_lead_elsewhere(folder: Folder) -> None:

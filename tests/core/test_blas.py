@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from search.serving import blas
+from core import blas
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import numpy
 from threadpoolctl import threadpool_info
-from search.serving.blas import use_one_blas_thread
+from core.blas import use_one_blas_thread
 use_one_blas_thread()
 numpy.ones((300, 300)) @ numpy.ones((300, 300))
 pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
