@@ -36,6 +36,7 @@ from storage.limits import MAX_LOOK_UP
 from storage.selecting import SelectedImage
 from stream.bootstrap.row_differences import (
     Explained,
+    LoadedCounts,
     ManifestRow,
     RowDifference,
     of_embeddings,
@@ -193,15 +194,16 @@ class _Verification:
         self._storage, self._tell = storage, tell
         self.found = VerifiedManifest(source.manifest)
         self._superseded: NDArray[np.int64] = np.empty(0, np.int64)
-        self._loaded: int | None = None
-        """How many images the first load had; None: the manifest is a delta."""
+        self._loaded: LoadedCounts | None = None
+        """The first load; None: the manifest is a delta."""
 
     def totals(self, index: IndexOfLoad) -> None:
         """Counts the manifest, and compares with what the servers say of its load."""
         reports = {"storage": self._storage.load_status(), "search": index.load_status()}
         known = {name: each for name, each in reports.items() if each and each.request.manifest_id == self._manifest.id}
         if self._manifest.kind is Kind.SNAPSHOT:
-            self._loaded = _live(reports["storage"] if "storage" in known else None, self._storage.describe().load)
+            live = _live(reports["storage"] if "storage" in known else None, self._storage.describe().load)
+            self._loaded = LoadedCounts(self._manifest.rows, live.images)
         checked = self._checked()
         self._superseded = checked.superseded
         self.found.superseded = len(checked.superseded)
@@ -348,11 +350,11 @@ class _Verification:
             examples.append((row.image_id, difference))
 
 
-def _live(report: LoadReport | None, load: str) -> int:
-    """How many images a first load had that is live."""
+def _live(report: LoadReport | None, load: str) -> LoadReport:
+    """A first load, which must be live."""
     if report is None:
         began = f"began with manifest {load}" if load else "began empty"
         raise MismatchError(f"the service has not loaded this manifest: storage {began}")
     if report.state is not LoadState.LIVE:
         raise UnavailableError(f"the load is {report.state}, not live: see `neardup bootstrap status`")
-    return report.images
+    return report

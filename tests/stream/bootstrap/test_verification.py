@@ -131,6 +131,7 @@ def test_each_damage_of_the_store_is_found(verified: Verified, world: ServedLoad
     change(world, "i5", head=ImageId("i8"))
     change(world, "i6", version=0)
     change(world, "i7", place=3)
+    change(world, "i21", place=ROWS - 1)
     world.damage("images", codec.image_key(ImageId("i9")), None)
     image = world.store.image(ImageId("i13"))
     assert image is not None
@@ -148,6 +149,8 @@ def test_each_damage_of_the_store_is_found(verified: Verified, world: ServedLoad
             ("i6", "it has version 1, and storage has version 0"),
             ("i7", "storage has it at place 3"),
             ("i7", "storage has other embeddings"),
+            ("i21", f"storage has it at place {ROWS - 1}"),
+            ("i21", "storage has other embeddings"),
             ("i9", "storage does not have it"),
             ("i13", "storage has no embeddings"),
             ("i14", "storage has other embeddings"),
