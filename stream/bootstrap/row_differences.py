@@ -46,7 +46,7 @@ class Explained(StrEnum):
     HEAD_FORGOTTEN = "the head of its cluster was forgotten, and the cluster has another name"
     MOVED = "it was moved, and history does not say by what: it is swept, or a bulk move is under way"
     PLACED_ANEW = "a replay has given it a later place"
-    KEPT = "the same version was there already, with other embeddings"
+    KEPT = "the same version came otherwise than by the row, with other embeddings"
 
 
 _BY_TRIGGER = {
@@ -133,22 +133,22 @@ def of_tombstone(row: ManifestRow, found: Tombstone, forgotten: bool) -> RowDiff
 
 
 def of_embeddings(
-    row: ManifestRow, found: SelectedImage, search: bytes, score: bytes, loaded: int | None
+    row: ManifestRow, found: SelectedImage, search: bytes, score: bytes, *, by_row: bool
 ) -> RowDifference | None:
     """What is wrong with stored embeddings.
 
     Args:
         row: The row.
-        found: With its embeddings, and its trigger if the row is of a delta.
+        found: With its embeddings.
         search: Of the row.
         score: Of the row.
-        loaded: As in `of_membership`.
+        by_row: Whether the image came by the row; else the same version had come before, and was kept.
     """
     if found.image.version != row.version:
         return None  # another one has come since
     stored = found.embedding
-    if stored is not None and (stored.search_vector, stored.score_vector) == (search, score):
+    if stored is None:
+        return RowDifference("storage has no embeddings")
+    if (stored.search_vector, stored.score_vector) == (search, score):
         return None
-    if loaded is None and found.trigger is not Trigger.MANIFEST:
-        return RowDifference("storage has other embeddings", Explained.KEPT)
-    return RowDifference("storage has no embeddings" if stored is None else "storage has other embeddings")
+    return RowDifference("storage has other embeddings", None if by_row else Explained.KEPT)

@@ -33,6 +33,8 @@ from manifests.manifest import Kind, Manifest
 from manifests.rows import NumberedBatch, located, read_identities, read_rows, read_stretches
 from storage.forgotten import ErasureCounts, ForgottenImage
 from storage.limits import MAX_LOOK_UP
+from storage.loading.delta_report import DeltaReport
+from storage.records import ImageRecord
 from storage.selecting import SelectedImage
 from stream.bootstrap.row_differences import (
     Explained,
@@ -94,6 +96,10 @@ class StorageOfLoad(StorageReader, Protocol):
 
     def load_status(self) -> LoadReport | None:
         """The first load."""
+        ...
+
+    def deltas(self, manifest_id: str) -> Sequence[DeltaReport]:
+        """How far a delta is; empty: nobody has asked for it."""
         ...
 
 
@@ -196,6 +202,8 @@ class _Verification:
         self._superseded: NDArray[np.int64] = np.empty(0, np.int64)
         self._loaded: LoadedCounts | None = None
         """The first load; None: the manifest is a delta."""
+        self._arrived_ms: int | None = None
+        """When all rows of the delta arrived; None: storage has no delta of this manifest."""
 
     def totals(self, index: IndexOfLoad) -> None:
         """Counts the manifest, and compares with what the servers say of its load."""
@@ -204,6 +212,8 @@ class _Verification:
         if self._manifest.kind is Kind.SNAPSHOT:
             live = _live(reports["storage"] if "storage" in known else None, self._storage.describe().load)
             self._loaded = LoadedCounts(self._manifest.rows, live.images)
+        else:
+            self._arrived_ms = next((each.load.started_ms for each in self._storage.deltas(self._manifest.id)), None)
         checked = self._checked()
         self._superseded = checked.superseded
         self.found.superseded = len(checked.superseded)
@@ -309,7 +319,7 @@ class _Verification:
             images = part.batch.images
             rows = self._last_rows(part.first, images.image_ids, images.versions.tolist(), part.batch.heads)
             ids = [ImageId(row.image_id) for row in rows]
-            found = self._storage.named(ids, vectors=True, triggers=self._loaded is None)
+            found = self._storage.named(ids, vectors=True)
             by_id = {each.image.image_id: each for each in found}
             for row in rows:
                 at, stored = row.row - part.first, by_id.get(ImageId(row.image_id))
@@ -317,11 +327,15 @@ class _Verification:
                     continue  # `rows` has told it, or it went since
                 self.found.embeddings += 1
                 vectors = images.search[at].tobytes(), images.score[at].tobytes()
-                difference = of_embeddings(row, stored, *vectors, self._loaded)
+                difference = of_embeddings(row, stored, *vectors, by_row=self._by_row(stored.image))
                 if difference is not None:
                     self._differs(row, difference)
             passed += len(images.image_ids)
             self._tell("embeddings", min(passed, total), total)
+
+    def _by_row(self, image: ImageRecord) -> bool:
+        """Whether the version came by the manifest: whatever moves it later, it keeps its time of arrival."""
+        return self._loaded is not None or image.arrived_at_ms == self._arrived_ms
 
     def _batches(self, sample: int | None) -> Iterator[NumberedBatch]:
         rows = self._manifest.rows

@@ -90,16 +90,12 @@ def test_a_delete_of_an_earlier_version_explains_nothing() -> None:
 def test_embeddings_must_be_equal_byte_by_byte() -> None:
     stored = EmbeddingRecord(7, X, 2, b"code", b"search", b"score")
     same = replace(selected(), embedding=stored)
-    assert of_embeddings(ROW, same, b"search", b"score", LOADED) is None
-    for search, score in ((b"Search", b"score"), (b"search", b"scorE")):
-        wrong = of_embeddings(ROW, same, search, score, LOADED)
-        assert wrong == RowDifference("storage has other embeddings")
-        assert of_embeddings(ROW, same, search, score, None) == replace_kept(wrong)
-        by_manifest = replace(same, trigger=Trigger.MANIFEST)
-        assert of_embeddings(ROW, by_manifest, search, score, None) == wrong
-    assert of_embeddings(ROW, selected(), b"", b"", LOADED) == RowDifference("storage has no embeddings")
-    assert of_embeddings(ROW, selected(version=3), b"", b"", LOADED) is None
-
-
-def replace_kept(wrong: RowDifference) -> RowDifference:
-    return wrong._replace(explained=Explained.KEPT)
+    for by_row in (True, False):
+        assert of_embeddings(ROW, same, b"search", b"score", by_row=by_row) is None
+        for search, score in ((b"Search", b"score"), (b"search", b"scorE")):
+            wrong = of_embeddings(ROW, same, search, score, by_row=by_row)
+            assert wrong == RowDifference("storage has other embeddings", None if by_row else Explained.KEPT)
+        # However it came: what is not there was not kept.
+        lost = of_embeddings(ROW, selected(), b"", b"", by_row=by_row)
+        assert lost == RowDifference("storage has no embeddings")
+        assert of_embeddings(ROW, selected(version=3), b"", b"", by_row=by_row) is None
