@@ -99,6 +99,11 @@ class ComparedClusterings:
     gained: Sequence[SplitCluster] = field(default=())
     """The clusters of B with the most gained pairs, those first."""
 
+    @property
+    def common_share(self) -> float:
+        """Of the images of either side, the share that is on both: the lower one. Images that are left out count."""
+        return min(self.common / (self.common + side.only_here) for side in (self.a, self.b))
+
 
 def compare_clusterings(
     a: Clustering,

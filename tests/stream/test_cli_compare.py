@@ -85,6 +85,27 @@ def test_a_script_can_fail(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*COMMAND, "--fail-below", "1.5"]) == Exit.USAGE
 
 
+@pytest.mark.parametrize("words", [(), ("--only-common",)])
+def test_a_script_can_fail_if_images_are_missing(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    """Of the 5 images of each side, 4 are on both, whether the others are left out or not; F1 knows nothing of them."""
+    assert told(capsys, *words)["common_share"] == 0.8
+    assert main([*COMMAND, *words, "--common-at-least", "0.8"]) == Exit.OK
+    assert main([*COMMAND, *words, "--common-at-least", "0.81", "--fail-below", "0.9"]) == Exit.NOT_SOUND
+    err = capsys.readouterr().err
+    assert "lower than 0.9; 0.800000 of the images of one side are on both, less than 0.81" in err
+    assert main([*COMMAND, *words, "--common-at-least", "1.1"]) == Exit.USAGE
+
+
+def test_the_side_with_more_images_that_the_other_lacks_decides(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "few.csv").write_text("image_id,head\nx,x\n", encoding="utf-8")
+    for sides in (("few.csv", "store"), ("store", "few.csv")):
+        assert main(["compare", *sides, "--common-at-least", "0.2"]) == Exit.OK
+        assert main(["compare", *sides, "--common-at-least", "0.21", "--fail-below", "1"]) == Exit.NOT_SOUND
+        assert "0.200000 of the images" in capsys.readouterr().err
+
+
 def test_names_of_columns_for_each_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "new.tsv").write_text("id\thead\nx\tx\ny\tx\n", encoding="utf-8")
     both = ["--image-id", "photo", "--image-id", "id", "--head", "group", "--head", "head"]
