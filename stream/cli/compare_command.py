@@ -47,7 +47,7 @@ def compare(
         typer.Option("--only-common", help="Leave out images that one side alone has, before anything is counted."),
     ] = False,
     examples: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Name the N clusters of each side that differ most.")
+        int, typer.Option(metavar="N", min=0, max=1000, help="Name the N clusters of each side that differ most.")
     ] = 5,
     fail_below: Annotated[
         float | None, typer.Option(metavar="F1", min=0, max=1, help="Exit code 5 if BCubed F1 is lower than this.")

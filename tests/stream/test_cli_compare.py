@@ -106,6 +106,12 @@ def test_the_side_with_more_images_that_the_other_lacks_decides(
         assert "0.200000 of the images" in capsys.readouterr().err
 
 
+def test_examples_are_bounded() -> None:
+    """Each takes a look at all images."""
+    assert main([*COMMAND, "--examples", "1000"]) == Exit.OK
+    assert main([*COMMAND, "--examples", "1001"]) == Exit.USAGE
+
+
 def test_names_of_columns_for_each_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "new.tsv").write_text("id\thead\nx\tx\ny\tx\n", encoding="utf-8")
     both = ["--image-id", "photo", "--image-id", "id", "--head", "group", "--head", "head"]
