@@ -60,7 +60,13 @@ def compare(
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The key for reading from a HOST:PORT; default: as for our own servers."),
+        typer.Option(metavar="FILE", help="The key for reading from a HOST:PORT; default: none, and none of our own."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The authorities that vouch for a HOST:PORT, as PEM; default: as for our own servers."
+        ),
     ] = None,
     spool: Spool = None,
     signal: SignalName = None,
@@ -98,15 +104,16 @@ def compare(
 
         neardup compare store other-host:17003 --json --examples 20
     """
+    from stream.access import credentials_elsewhere
     from stream.comparing.compare import compare_clusterings
     from stream.comparing.sources import open_clustering
     from stream.errors import NotSoundError
     from stream.interrupts import interruptible
 
     settings = of(context).running()
-    kept_in = spool_folder(spool)
+    kept_in, elsewhere = spool_folder(spool), credentials_elsewhere(settings, key, ca_file)
     opened = [
-        open_clustering(text, settings, signal, columns, kept_in, key)
+        open_clustering(text, settings, signal, columns, kept_in, elsewhere)
         for text, columns in zip((a, b), _columns(image_id or [], head or []), strict=True)
     ]
     started = time.monotonic()

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.errors import BadInputError, MismatchError, UnavailableError
+from core.access import Credentials
+from core.errors import BadInputError, MismatchError, SettingsError, UnavailableError
 from core.types import ImageId
 from manifests.manifest import Manifest
 from storage.serving.client import StorageClient
@@ -53,7 +54,7 @@ def settings(tmp_path: Path, world: ServedStore) -> Settings:
 
 @pytest.fixture
 def opened(settings: Settings, tmp_path: Path) -> Open:
-    def opened(text: object, columns: Columns | None = None, **options: Path) -> Clustering:
+    def opened(text: object, columns: Columns | None = None, **options: Credentials) -> Clustering:
         return open_clustering(str(text), settings, None, columns or Columns(), tmp_path, **options)
 
     return opened
@@ -100,9 +101,10 @@ def test_a_store_that_does_not_answer(opened: Open, world: ServedStore) -> None:
 
 
 def test_a_key_is_read_for_an_address_alone(opened: Open, world: ServedStore, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"no-key cannot be read"):
-        opened(f"127.0.0.1:{world.port}", key_file=tmp_path / "no-key")
-    assert rows_of(opened("store", key_file=tmp_path / "no-key")) == []
+    other = Credentials(key_file=str(tmp_path / "no-key"))
+    with pytest.raises(SettingsError, match=r"no-key cannot be read"):
+        opened(f"127.0.0.1:{world.port}", elsewhere=other)
+    assert rows_of(opened("store", elsewhere=other)) == []
 
 
 def written(folder: Path) -> Manifest:
