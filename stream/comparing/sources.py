@@ -3,7 +3,7 @@
 store, store:SIGNAL          the storage server of a signal of the settings
 HOST:PORT                    the storage server of another service, which is told no key of ours
 FOLDER/manifests/NAME.json   a snapshot manifest, in a folder or in S3
-anything else                a Parquet, CSV or TSV file, or a folder of them
+anything else                a Parquet, CSV or TSV file, or a folder of them; names that begin with . or _ are left out
 """
 
 from __future__ import annotations
@@ -176,7 +176,12 @@ class _FileClustering(Clustering):
 def _files(path: Path) -> Sequence[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.iterdir() if any(ending in each.suffixes for ending in _ENDINGS))
+    found = sorted(
+        each
+        for each in path.iterdir()
+        # Spark and Hadoop name checksums and marks so.
+        if not each.name.startswith((".", "_")) and any(ending in each.suffixes for ending in _ENDINGS)
+    )
     if not found:
         raise BadInputError(f"{path} has no files that end in {', '.join(_ENDINGS)}")
     return found

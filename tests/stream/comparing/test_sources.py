@@ -166,7 +166,8 @@ def test_files_of_another_system(opened: Open, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "files" / "2.csv.gz", "wt", encoding="utf-8") as file:
         file.write("group,photo\n8,z\n,x\n")
     (tmp_path / "files" / "3.tsv").write_text("photo\tgroup\nw\t7\n", encoding="utf-8")
-    (tmp_path / "files" / "read.me").write_text("nothing", encoding="utf-8")
+    for name in ("read.me", ".1.parquet.crc", "_SUCCESS", "_metadata.parquet"):
+        (tmp_path / "files" / name).write_text("nothing", encoding="utf-8")
     columns = Columns(image_id="photo", cluster="group")
     assert rows_of(opened(tmp_path / "files" / "1.parquet", columns)) == [("x", 2, "7"), ("y", 1, "7")]
     side = opened(tmp_path / "files", columns)
