@@ -177,6 +177,15 @@ def test_files_of_another_system(opened: Open, tmp_path: Path) -> None:
     assert (part.done, part.total) == (2, 2)
 
 
+def test_an_empty_cluster_is_none(opened: Open, tmp_path: Path) -> None:
+    """In Parquet as in CSV; else all images without a cluster would be one."""
+    rows = {"image_id": ["x", "y", "z"], "head": ["", "x", None]}
+    pq.write_table(pa.table(rows), tmp_path / "1.parquet")
+    (tmp_path / "1.csv").write_text("image_id,head\nx,\ny,x\nz,\n", encoding="utf-8")
+    for name in ("1.parquet", "1.csv"):
+        assert rows_of(opened(tmp_path / name)) == [("x", 1, None), ("y", 1, "x"), ("z", 1, None)]
+
+
 def test_files_without_such_columns(opened: Open, tmp_path: Path) -> None:
     pq.write_table(pa.table({"image_id": ["x"]}), tmp_path / "1.parquet")
     with pytest.raises(BadInputError, match="has no column head: name the one with the heads"):
