@@ -7,6 +7,7 @@ control characters: everything that is written here passes `stream.printable`.
 from __future__ import annotations
 
 import json
+import re
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ __all__ = [
     "show_json",
     "show_json_with_list",
     "show_tree",
+    "stages",
     "step_bars",
     "table",
     "working",
@@ -184,6 +186,26 @@ def step_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, int, int | No
             bars.update(tasks[step], completed=done, total=total)
 
         yield tell
+
+
+def stages() -> Callable[[str], None]:
+    """What takes a text again and again, and notes it if more than its numbers has changed.
+
+    It is silent on a terminal, where bars show the text. Elsewhere they appear once all is done.
+    """
+    last, silent = "", notes().is_terminal
+
+    def tell(text: str) -> None:
+        nonlocal last
+        stage = _NUMBER.sub("", text)
+        if not silent and stage != last:
+            note(text)
+        last = stage
+
+    return tell
+
+
+_NUMBER = re.compile(r"\d[\d,]*")
 
 
 @contextmanager
