@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -47,6 +47,7 @@ from stream.bootstrap.row_differences import (
     of_tombstone,
 )
 from stream.index_comparison import Compared, IndexReader, Side, StorageReader, compare_with_index
+from stream.on_progress import OnProgress
 
 __all__ = [
     "DEFAULT_SAMPLE",
@@ -78,9 +79,6 @@ STEPS = {
     **{f"index: {side}": f"comparing {side}" for side in Side},
 }
 """What a reader is shown of each step."""
-
-OnProgress = Callable[[str, int, int | None], None]
-"""Called with one of `STEPS`, with how much of it is done, and of how much."""
 
 
 class StorageOfLoad(StorageReader, Protocol):
@@ -176,7 +174,7 @@ def verify_manifest(
         index: Is asked for a sample.
         sample: How many rows have their embeddings compared, about, and how many images are compared with the index;
             None: all.
-        on_progress: Is told how far it is.
+        on_progress: Is told how far it is; the steps are those of `STEPS`.
 
     Raises:
         BadInputError: The rows do not fit together, or a value is wrong: `neardup bootstrap check` says more.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.tree import Tree
 
+    from stream.on_progress import OnProgress
+
 __all__ = [
     "complain",
     "counted",
@@ -168,14 +170,14 @@ def progress_bar(*, time_left: bool = False) -> Progress:
 
 
 @contextmanager
-def step_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, int, int | None], None]]:
+def step_bars(names: Mapping[str, str]) -> Iterator[OnProgress]:
     """A bar for each step of a work, once it has begun.
 
     Args:
         names: What is shown of each step.
 
     Yields:
-        What takes a step, how much of it is done, and of how much; None: not known.
+        What shows one of these steps.
     """
     with progress_bar(time_left=True) as bars:
         tasks: dict[str, Any] = {}
