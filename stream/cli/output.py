@@ -12,6 +12,7 @@ import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from stream.cli.exits import Exit
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from stream.on_progress import OnProgress
 
 __all__ = [
+    "MOST_SHOWN",
     "complain",
     "counted",
     "line",
@@ -32,6 +34,7 @@ __all__ = [
     "notes",
     "progress_bar",
     "reader_gone",
+    "show_first",
     "show_json",
     "show_json_with_list",
     "show_tree",
@@ -84,6 +87,19 @@ def notes() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+MOST_SHOWN = 100
+"""Texts of a long list that have a line."""
+
+
+def show_first(texts: Iterable[str], count: int, hint: str = "") -> None:
+    """The first texts of a list as lines of a result, then how many of `count` are left out, and the hint."""
+    shown = list(islice(texts, MOST_SHOWN))
+    for text in shown:
+        line(text)
+    if count > len(shown):
+        line(f"and {count - len(shown):,} more{hint}")
 
 
 def note(text: str, style: str = "") -> None:
