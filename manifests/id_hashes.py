@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Hashes", "id_hashes", "numbered", "starts"]
+__all__ = ["Hashes", "id_hashes", "numbered"]
 
 Hashes = NDArray[Any]
 """(n, 2) big-endian u64; zeros: there is no id."""
@@ -38,17 +38,17 @@ def numbered(hashes: Hashes) -> tuple[NDArray[np.int64], int]:
     """(n,) a number from 0 for each of n hashes, in their order; and how many numbers there are."""
     first, second = (np.ascontiguousarray(hashes[:, at], np.uint64) for at in range(2))
     order = np.argsort(first)
-    begins = starts(first[order])
-    if not (begins | ~starts(second[order])).all():
+    begins = _starts(first[order])
+    if not (begins | ~_starts(second[order])).all():
         # Two ids share half of their hash: the slower way, which looks at all of it.
         order = np.lexsort((second, first))
-        begins = starts(first[order]) | starts(second[order])
+        begins = _starts(first[order]) | _starts(second[order])
     numbers = np.empty(len(hashes), np.int64)
     numbers[order] = np.cumsum(begins) - 1
     return numbers, int(begins.sum())
 
 
-def starts(values: NDArray[Any]) -> NDArray[np.bool_]:
+def _starts(values: NDArray[Any]) -> NDArray[np.bool_]:
     """(n,) which of n values differ from the one before."""
     found = np.ones(len(values), np.bool_)
     np.not_equal(values[1:], values[:-1], out=found[1:])

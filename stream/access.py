@@ -31,6 +31,7 @@ __all__ = [
     "api_url",
     "client_tls",
     "credentials",
+    "credentials_elsewhere",
     "grpc_access",
     "key_file",
     "make_keys",
@@ -128,6 +129,20 @@ def credentials(settings: Settings, right: Right) -> Credentials:
         if _present(settings, name):
             return Credentials(key_file=str(key_file(settings, name)), tls=tls)
     return Credentials(tls=tls)
+
+
+def credentials_elsewhere(settings: Settings, key_file: Path | None, ca_file: Path | None) -> Credentials:
+    """What a client shows to a server of another deployment: none of our keys.
+
+    Args:
+        settings: Of this deployment. It has TLS if this one has.
+        key_file: The file with a key of the other one; None: no key is sent.
+        ca_file: The authorities that vouch for the other one, which has TLS then; None: as for our own servers.
+    """
+    tls = client_tls(settings)
+    if ca_file is not None:
+        tls = replace(tls or ClientTls(), ca_file=str(ca_file))
+    return Credentials(key_file="" if key_file is None else str(key_file), tls=tls)
 
 
 def server_tls(settings: Settings) -> ServerTls | None:

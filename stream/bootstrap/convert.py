@@ -35,14 +35,12 @@ from manifests.value_checks import ValueChecks
 from manifests.writer import ManifestWriter
 from stream.bootstrap.order import Order
 from stream.bootstrap.sources import KEYS, VECTORS, Columns, Raw, Source, open_source, vector_column
+from stream.on_progress import OnProgress
 
 __all__ = ["Conversion", "Converted", "FaultyRowsError", "Hashing", "convert"]
 
 Hashing = Callable[[NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.uint32], NDArray[np.uint8]]]
 """Makes terms (n, groups) and codes (n, code bytes) of search and score embeddings (n, dimension)."""
-
-OnProgress = Callable[[str, int, int | None], None]
-"""Called with a word for the step, with how many rows are done, and of how many (None: not known)."""
 
 
 class FaultyRowsError(BadInputError):

@@ -15,6 +15,7 @@ from manifests.asked import asked_manifest
 from manifests.folder import open_folder
 from manifests.manifest import SUFFIX, Kind
 from operators.first_load import FirstLoad, LoadingSearch, LoadingStorage, begin, look
+from search.serving.admission import Caller
 from search.serving.client import SearchClient
 from storage.loading.delta_report import DeltaReport
 from storage.serving.client import StorageClient
@@ -41,11 +42,13 @@ PATIENCE_S = 120.0
 class Servers:
     """The two servers of a signal, with a key."""
 
-    def __init__(self, settings: Settings, signal_name: str | None, right: Right) -> None:
-        """Connects with the first call."""
+    def __init__(
+        self, settings: Settings, signal_name: str | None, right: Right, caller: Caller = Caller.INTERACTIVE
+    ) -> None:
+        """Connects with the first call; `caller` is the class of what search is asked."""
         signal, proof = settings.signal(signal_name)[1], credentials(settings, right)
         at_search, at_storage = signal.search, signal.storage
-        self.search = SearchClient(at_search.address, CALL_S, at_search.max_message_bytes, credentials=proof)
+        self.search = SearchClient(at_search.address, CALL_S, at_search.max_message_bytes, caller, proof)
         self.storage = StorageClient(at_storage.address, CALL_S, at_storage.max_message_bytes, proof)
 
     def close(self) -> None:
@@ -55,9 +58,11 @@ class Servers:
 
 
 @contextmanager
-def servers(settings: Settings, signal_name: str | None, right: Right) -> Iterator[Servers]:
+def servers(
+    settings: Settings, signal_name: str | None, right: Right, caller: Caller = Caller.INTERACTIVE
+) -> Iterator[Servers]:
     """The two servers of a signal, until the end of the block."""
-    with closing(Servers(settings, signal_name, right)) as found:
+    with closing(Servers(settings, signal_name, right, caller)) as found:
         yield found
 
 

@@ -9,7 +9,8 @@ a tombstone of the version            explained: deleted or forgotten    the sam
 nothing                               wrong                              wrong
 
 An image has moved since a first load if it joined its cluster by a later change: the changes of the load are numbered
-from 1 to the number of its images. Rows that a later row of the same image takes the place of say nothing.
+from 1 to the number of its images. A replay may give it another place, which comes after those of all rows. Rows that a
+later row of the same image takes the place of say nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from typing import NamedTuple
 from core.types import Cause, Membership, Tombstone, Trigger
 from storage.selecting import SelectedImage
 
-__all__ = ["Explained", "ManifestRow", "RowDifference", "of_embeddings", "of_head", "of_membership", "of_tombstone"]
+__all__ = [
+    "Explained",
+    "LoadedCounts",
+    "ManifestRow",
+    "RowDifference",
+    "of_embeddings",
+    "of_head",
+    "of_membership",
+    "of_tombstone",
+]
 
 
 class Explained(StrEnum):
@@ -36,7 +46,7 @@ class Explained(StrEnum):
     HEAD_FORGOTTEN = "the head of its cluster was forgotten, and the cluster has another name"
     MOVED = "it was moved, and history does not say by what: it is swept, or a bulk move is under way"
     PLACED_ANEW = "a replay has given it a later place"
-    KEPT = "the same version was there already, with other embeddings"
+    KEPT = "the same version came otherwise than by the row, with other embeddings"
 
 
 _BY_TRIGGER = {
@@ -58,6 +68,14 @@ class ManifestRow(NamedTuple):
     head: str
 
 
+class LoadedCounts(NamedTuple):
+    """What a first load had."""
+
+    rows: int
+    """They have the places from 0 on."""
+    images: int
+
+
 class RowDifference(NamedTuple):
     """How a row differs from what the service has."""
 
@@ -66,13 +84,13 @@ class RowDifference(NamedTuple):
     """None: it should not."""
 
 
-def of_membership(row: ManifestRow, found: Membership | None, loaded: int | None) -> RowDifference | None:
+def of_membership(row: ManifestRow, found: Membership | None, loaded: LoadedCounts | None) -> RowDifference | None:
     """What storage knows of the image; None: all is as the row says. It may be explained once more is asked.
 
     Args:
         row: The row.
         found: What storage knows; None: no such image.
-        loaded: How many images the first load had that the row is of; None: the row is of a delta.
+        loaded: The first load that the row is of; None: the row is of a delta.
     """
     if found is None:
         return RowDifference("storage does not have it")
@@ -83,14 +101,13 @@ def of_membership(row: ManifestRow, found: Membership | None, loaded: int | None
         return RowDifference(f"it has version {row.version}, and storage has version {found.version}")
     if found.head != row.head:
         return RowDifference(f"it names the head {row.head!r}, and storage has {found.head!r}")
-    if loaded is not None and found.place < row.row:
-        return RowDifference(f"storage has it at place {found.place}")
-    if loaded is not None and found.place != row.row:
-        return RowDifference(f"storage has it at place {found.place}", Explained.PLACED_ANEW)
-    return None
+    if loaded is None or found.place == row.row:
+        return None
+    text = f"storage has it at place {found.place}"
+    return RowDifference(text, Explained.PLACED_ANEW if found.place >= loaded.rows else None)
 
 
-def of_head(row: ManifestRow, found: SelectedImage, loaded: int | None) -> RowDifference:
+def of_head(row: ManifestRow, found: SelectedImage, loaded: LoadedCounts | None) -> RowDifference:
     """The same version has another head: why?
 
     Args:
@@ -100,7 +117,7 @@ def of_head(row: ManifestRow, found: SelectedImage, loaded: int | None) -> RowDi
     """
     image = found.image
     text = f"it names the head {row.head!r}, and storage has {image.head!r}"
-    if loaded is not None and image.edge_sequence <= loaded:
+    if loaded is not None and image.edge_sequence <= loaded.images:
         return RowDifference(f"{text}, where nothing has moved it")
     if image.cause is Cause.RENAMED:
         return RowDifference(text, Explained.HEAD_FORGOTTEN)
@@ -116,22 +133,22 @@ def of_tombstone(row: ManifestRow, found: Tombstone, forgotten: bool) -> RowDiff
 
 
 def of_embeddings(
-    row: ManifestRow, found: SelectedImage, search: bytes, score: bytes, loaded: int | None
+    row: ManifestRow, found: SelectedImage, search: bytes, score: bytes, *, by_row: bool
 ) -> RowDifference | None:
     """What is wrong with stored embeddings.
 
     Args:
         row: The row.
-        found: With its embeddings, and its trigger if the row is of a delta.
+        found: With its embeddings.
         search: Of the row.
         score: Of the row.
-        loaded: As in `of_membership`.
+        by_row: Whether the image came by the row; else the same version had come before, and was kept.
     """
     if found.image.version != row.version:
         return None  # another one has come since
     stored = found.embedding
-    if stored is not None and (stored.search_vector, stored.score_vector) == (search, score):
+    if stored is None:
+        return RowDifference("storage has no embeddings")
+    if (stored.search_vector, stored.score_vector) == (search, score):
         return None
-    if loaded is None and found.trigger is not Trigger.MANIFEST:
-        return RowDifference("storage has other embeddings", Explained.KEPT)
-    return RowDifference("storage has no embeddings" if stored is None else "storage has other embeddings")
+    return RowDifference("storage has other embeddings", None if by_row else Explained.KEPT)

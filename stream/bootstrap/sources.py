@@ -5,7 +5,8 @@ Columns have the names that the user gives. The readers here choose rows and bri
 
 | what | Parquet | CSV |
 | --- | --- | --- |
-| ids, clusters, cause | strings, whole numbers | any text |
+| ids, cause | strings, whole numbers | any text |
+| clusters | the same; an empty one is none | any text; an empty one is none |
 | version | numbers | a whole number |
 | time | timestamps, dates, whole ms since the epoch | whole ms, or a time such as `2025-11-01T12:00:00Z` |
 | score of the match | numbers | a number |
@@ -333,6 +334,12 @@ def _texts(column: Any, rows: _ChosenRows, what: str) -> Any:
     raise BadInputError(f"{rows.path}: column {name} must hold strings or whole numbers, it holds {column.type}")
 
 
+def _clusters(column: Any, rows: _ChosenRows, what: str) -> Any:
+    """An empty name names no cluster, as in CSV; else all images without one would be a cluster."""
+    texts = _texts(column, rows, what)
+    return pc.if_else(pc.equal(texts, pa.scalar("", texts.type)), pa.scalar(None, texts.type), texts)
+
+
 def _whole(column: Any, rows: _ChosenRows, what: str) -> Any:
     return column if pa.types.is_integer(column.type) else _cast(column, (pa.int64(),), "whole number", rows, what)
 
@@ -420,7 +427,7 @@ def _one(value: Any, kinds: Sequence[Any]) -> Any:
 
 _TYPED = {
     "image_id": _texts,
-    "cluster": _texts,
+    "cluster": _clusters,
     "matched": _texts,
     "cause": _texts,
     "image_version": _whole,

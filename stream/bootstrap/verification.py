@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -33,9 +33,12 @@ from manifests.manifest import Kind, Manifest
 from manifests.rows import NumberedBatch, located, read_identities, read_rows, read_stretches
 from storage.forgotten import ErasureCounts, ForgottenImage
 from storage.limits import MAX_LOOK_UP
+from storage.loading.delta_report import DeltaReport
+from storage.records import ImageRecord
 from storage.selecting import SelectedImage
 from stream.bootstrap.row_differences import (
     Explained,
+    LoadedCounts,
     ManifestRow,
     RowDifference,
     of_embeddings,
@@ -44,6 +47,7 @@ from stream.bootstrap.row_differences import (
     of_tombstone,
 )
 from stream.index_comparison import Compared, IndexReader, Side, StorageReader, compare_with_index
+from stream.on_progress import OnProgress
 
 __all__ = [
     "DEFAULT_SAMPLE",
@@ -76,9 +80,6 @@ STEPS = {
 }
 """What a reader is shown of each step."""
 
-OnProgress = Callable[[str, int, int | None], None]
-"""Called with one of `STEPS`, with how much of it is done, and of how much."""
-
 
 class StorageOfLoad(StorageReader, Protocol):
     """What is asked of storage: `storage.serving.client.StorageClient` has it."""
@@ -93,6 +94,10 @@ class StorageOfLoad(StorageReader, Protocol):
 
     def load_status(self) -> LoadReport | None:
         """The first load."""
+        ...
+
+    def deltas(self, manifest_id: str) -> Sequence[DeltaReport]:
+        """How far a delta is; empty: nobody has asked for it."""
         ...
 
 
@@ -169,7 +174,7 @@ def verify_manifest(
         index: Is asked for a sample.
         sample: How many rows have their embeddings compared, about, and how many images are compared with the index;
             None: all.
-        on_progress: Is told how far it is.
+        on_progress: Is told how far it is; the steps are those of `STEPS`.
 
     Raises:
         BadInputError: The rows do not fit together, or a value is wrong: `neardup bootstrap check` says more.
@@ -193,15 +198,20 @@ class _Verification:
         self._storage, self._tell = storage, tell
         self.found = VerifiedManifest(source.manifest)
         self._superseded: NDArray[np.int64] = np.empty(0, np.int64)
-        self._loaded: int | None = None
-        """How many images the first load had; None: the manifest is a delta."""
+        self._loaded: LoadedCounts | None = None
+        """The first load; None: the manifest is a delta."""
+        self._arrived_ms: int | None = None
+        """When all rows of the delta arrived; None: storage has no delta of this manifest."""
 
     def totals(self, index: IndexOfLoad) -> None:
         """Counts the manifest, and compares with what the servers say of its load."""
         reports = {"storage": self._storage.load_status(), "search": index.load_status()}
         known = {name: each for name, each in reports.items() if each and each.request.manifest_id == self._manifest.id}
         if self._manifest.kind is Kind.SNAPSHOT:
-            self._loaded = _live(reports["storage"] if "storage" in known else None, self._storage.describe().load)
+            live = _live(reports["storage"] if "storage" in known else None, self._storage.describe().load)
+            self._loaded = LoadedCounts(self._manifest.rows, live.images)
+        else:
+            self._arrived_ms = next((each.load.started_ms for each in self._storage.deltas(self._manifest.id)), None)
         checked = self._checked()
         self._superseded = checked.superseded
         self.found.superseded = len(checked.superseded)
@@ -307,7 +317,7 @@ class _Verification:
             images = part.batch.images
             rows = self._last_rows(part.first, images.image_ids, images.versions.tolist(), part.batch.heads)
             ids = [ImageId(row.image_id) for row in rows]
-            found = self._storage.named(ids, vectors=True, triggers=self._loaded is None)
+            found = self._storage.named(ids, vectors=True)
             by_id = {each.image.image_id: each for each in found}
             for row in rows:
                 at, stored = row.row - part.first, by_id.get(ImageId(row.image_id))
@@ -315,11 +325,15 @@ class _Verification:
                     continue  # `rows` has told it, or it went since
                 self.found.embeddings += 1
                 vectors = images.search[at].tobytes(), images.score[at].tobytes()
-                difference = of_embeddings(row, stored, *vectors, self._loaded)
+                difference = of_embeddings(row, stored, *vectors, by_row=self._by_row(stored.image))
                 if difference is not None:
                     self._differs(row, difference)
             passed += len(images.image_ids)
             self._tell("embeddings", min(passed, total), total)
+
+    def _by_row(self, image: ImageRecord) -> bool:
+        """Whether the version came by the manifest: whatever moves it later, it keeps its time of arrival."""
+        return self._loaded is not None or image.arrived_at_ms == self._arrived_ms
 
     def _batches(self, sample: int | None) -> Iterator[NumberedBatch]:
         rows = self._manifest.rows
@@ -348,11 +362,11 @@ class _Verification:
             examples.append((row.image_id, difference))
 
 
-def _live(report: LoadReport | None, load: str) -> int:
-    """How many images a first load had that is live."""
+def _live(report: LoadReport | None, load: str) -> LoadReport:
+    """A first load, which must be live."""
     if report is None:
         began = f"began with manifest {load}" if load else "began empty"
         raise MismatchError(f"the service has not loaded this manifest: storage {began}")
     if report.state is not LoadState.LIVE:
         raise UnavailableError(f"the load is {report.state}, not live: see `neardup bootstrap status`")
-    return report.images
+    return report

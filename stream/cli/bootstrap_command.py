@@ -48,7 +48,10 @@ def convert(
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Instead: a column with any names of clusters; heads are oldest members."),
+        typer.Option(
+            metavar="COLUMN",
+            help="Instead: a column with any names of clusters; the oldest is head. Empty: it is alone.",
+        ),
     ] = None,
     search: Annotated[
         str, typer.Option(metavar="COLUMN", help="The search embedding; 'emb_*' for one column a number.")

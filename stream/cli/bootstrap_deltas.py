@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stream.cli.output import counted, line, progress_bar, table
+from stream.cli.output import counted, line, progress_bar, stages, table
 from stream.cli.texts import duration_text, time_text
 
 if TYPE_CHECKING:
@@ -47,14 +47,15 @@ def delta_json(report: DeltaReport) -> dict[str, Any]:
 
 @contextmanager
 def delta_bar() -> Iterator[Callable[[DeltaReport], None]]:
-    """A bar for one delta."""
+    """A bar for one delta; without a terminal, a note for each new state."""
     with progress_bar(time_left=True) as bar:
-        task = bar.add_task("rows", total=None, note="")
+        task, tell_stage = bar.add_task("rows", total=None, note=""), stages()
 
         def tell(report: DeltaReport) -> None:
             load = report.load
             words = f"{load.state} {load.detail}".strip()
             bar.update(task, completed=load.rows_done, total=load.rows_total or None, note=words)
+            tell_stage(words)
 
         yield tell
 

@@ -12,7 +12,7 @@ import typer
 
 from stream.cli.bootstrap_deltas import delta_bar, delta_json, rate_and_left, show_deltas, show_results
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import counted, line, note, progress_bar, show_json, table
+from stream.cli.output import counted, line, note, progress_bar, show_json, stages, table
 from stream.cli.texts import duration_text, time_text
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def load(
     A delta: storage checks all of it, then writes its rows into the order, a few at a time, and fewer while live images
     are late. Each image joins the cluster where the head that it names is now. It waits until the manifest before it is
     live.
+
+    Without a terminal, each new state is a line on standard error, with what is waited for.
 
     Ctrl-C ends the waiting, and the servers go on loading. Say the command again to follow it: without it, nobody
     swaps to a snapshot. The folder must be reachable for the servers under the same name.
@@ -174,14 +176,16 @@ def _json(found: FirstLoad) -> dict[str, Any]:
 
 @contextmanager
 def _bars() -> Iterator[Callable[[FirstLoad], None]]:
-    """A bar for each server."""
+    """A bar for each server; without a terminal, a note for each new state."""
     with progress_bar(time_left=True) as bars:
         tasks = {name: bars.add_task(name, total=None, note="") for name in ("storage", "search")}
+        notes = {name: stages() for name in tasks}
 
         def tell(found: FirstLoad) -> None:
             for name, report in (("storage", found.storage), ("search", found.search)):
                 if report is not None:
                     words = f"{report.state} {report.detail}".strip()
                     bars.update(tasks[name], completed=report.rows_done, total=report.rows_total or None, note=words)
+                    notes[name](f"{name}: {words}")
 
         yield tell

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import asdict
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import BadInputError, UnavailableError
 from stream.cli.context import AsJson, SignalName, Spool, of, spool_folder
-from stream.cli.output import counted, line, note, show_json, step_bars, table
+from stream.cli.output import counted, line, note, show_first, show_json, step_bars, table
 from stream.errors import NotSoundError
 
 if TYPE_CHECKING:
@@ -21,9 +18,6 @@ if TYPE_CHECKING:
     from stream.bootstrap.verification import VerifiedManifest
 
 __all__ = ["verify"]
-
-_MOST_SHOWN = 100
-"""Faults that have a line."""
 
 
 def verify(
@@ -67,15 +61,12 @@ def verify(
     from manifests.folder import open_folder, read_manifest
     from manifests.manifest import SUFFIX
     from search.serving.admission import Caller
-    from search.serving.client import SearchClient
-    from storage.serving.client import StorageClient
-    from stream.access import credentials
+    from stream.bootstrap.loading import servers
     from stream.bootstrap.signal import load_signal
     from stream.bootstrap.verification import DEFAULT_SAMPLE, STEPS, ManifestSource, verify_manifest
     from stream.interrupts import interruptible
 
     settings = of(context).running()
-    chosen, proof = settings.signal(signal)[1], credentials(settings, Right.READ)
     opened, name = open_folder(folder), name.removesuffix(SUFFIX)
     manifest = read_manifest(opened, f"{name}{SUFFIX}")
     source = ManifestSource(opened, manifest, load_signal(settings, signal), spool_folder(spool))
@@ -83,13 +74,10 @@ def verify(
     started = time.monotonic()
     with (
         interruptible(),
-        closing(StorageClient(chosen.storage.address, 10.0, chosen.storage.max_message_bytes, proof)) as storage,
-        closing(
-            SearchClient(chosen.search.address, 10.0, chosen.search.max_message_bytes, Caller.SHADOW, proof)
-        ) as index,
+        servers(settings, signal, Right.READ, Caller.SHADOW) as both,
         step_bars(STEPS) as tell,
     ):
-        found = verify_manifest(source, storage, index, size, tell)
+        found = verify_manifest(source, both.storage, both.search, size, tell)
     took_s = time.monotonic() - started
     cut_short = found.index is not None and found.index.cut_short
     if as_json:
@@ -122,20 +110,12 @@ def _show(found: VerifiedManifest) -> None:
         line(f"{counted(count, 'image')}: {kind}")
         for image_id, difference in found.examples[kind]:
             line(f"    {image_id!r}: {difference.text}")
-    _show_first(map(str, found.faults.listed), found.faults.count)
+    show_first(map(str, found.faults.listed), found.faults.count)
     if found.index is not None:
         unlike = found.index.problems
-        _show_first((f"image {image_id!r}: {each.text}" for image_id, each in unlike.items()), len(unlike))
+        show_first((f"image {image_id!r}: {each.text}" for image_id, each in unlike.items()), len(unlike))
         for remedy in dict.fromkeys(each.remedy for each in unlike.values()):
             line(f"to do: {remedy}")
-
-
-def _show_first(texts: Iterable[str], count: int) -> None:
-    shown = list(islice(texts, _MOST_SHOWN))
-    for text in shown:
-        line(text)
-    if count > len(shown):
-        line(f"and {count - len(shown):,} more")
 
 
 def _number(value: int | None) -> str:

@@ -47,14 +47,26 @@ def compare(
         typer.Option("--only-common", help="Leave out images that one side alone has, before anything is counted."),
     ] = False,
     examples: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Name the N clusters of each side that differ most.")
+        int, typer.Option(metavar="N", min=0, max=1000, help="Name the N clusters of each side that differ most.")
     ] = 5,
     fail_below: Annotated[
         float | None, typer.Option(metavar="F1", min=0, max=1, help="Exit code 5 if BCubed F1 is lower than this.")
     ] = None,
+    common_at_least: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Exit code 5 if less of the images of A, or of B, is on both."
+        ),
+    ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The key for reading from a HOST:PORT; default: as for our own servers."),
+        typer.Option(metavar="FILE", help="The key for reading from a HOST:PORT; default: none, and none of our own."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The authorities that vouch for a HOST:PORT, as PEM; default: as for our own servers."
+        ),
     ] = None,
     spool: Spool = None,
     signal: SignalName = None,
@@ -79,7 +91,8 @@ def compare(
 
     A cluster is equal if it has the same images on both sides. An image that one side alone has is no mate in any
     measure, but a cluster that has one is not equal, nor is an image a singleton beside one. With --only-common such
-    images are left out altogether.
+    images are left out altogether. Scores say nothing about images that are missing: for a script, --common-at-least
+    does.
 
     Needs 200 MB of memory and about 150 bytes an image, and on disk 60 bytes a row and the ids.
 
@@ -87,19 +100,20 @@ def compare(
 
         neardup compare /data/old/manifests/2026-11-01.json store
 
-        neardup compare old.parquet store --image-id photo --cluster group --fail-below 0.98
+        neardup compare old.parquet store --image-id photo --cluster group --fail-below 0.98 --common-at-least 0.99
 
         neardup compare store other-host:17003 --json --examples 20
     """
+    from stream.access import credentials_elsewhere
     from stream.comparing.compare import compare_clusterings
     from stream.comparing.sources import open_clustering
     from stream.errors import NotSoundError
     from stream.interrupts import interruptible
 
     settings = of(context).running()
-    kept_in = spool_folder(spool)
+    kept_in, elsewhere = spool_folder(spool), credentials_elsewhere(settings, key, ca_file)
     opened = [
-        open_clustering(text, settings, signal, columns, kept_in, key)
+        open_clustering(text, settings, signal, columns, kept_in, elsewhere)
         for text, columns in zip((a, b), _columns(image_id or [], head or []), strict=True)
     ]
     started = time.monotonic()
@@ -112,8 +126,13 @@ def compare(
     else:
         _show(found, only_common)
         note(f"{took_s:,.1f} s")
+    low = []
     if fail_below is not None and f1 < fail_below:
-        raise NotSoundError(f"BCubed F1 is {f1:.6f}, lower than {fail_below:g}")
+        low.append(f"BCubed F1 is {f1:.6f}, lower than {fail_below:g}")
+    if common_at_least is not None and found.common_share < common_at_least:
+        low.append(f"{found.common_share:.6f} of the images of one side are on both, less than {common_at_least:g}")
+    if low:
+        raise NotSoundError("; ".join(low))
 
 
 def _columns(image_ids: Sequence[str], heads: Sequence[str]) -> list[Columns]:
@@ -181,6 +200,7 @@ def _json(found: ComparedClusterings, only_common: bool, took_s: float) -> dict[
         "b": asdict(found.b),
         "only_common": only_common,
         "common": found.common,
+        "common_share": found.common_share,
         "bcubed": scores(quality.bcubed),
         "pairwise": scores(quality.pairwise),
         "equal_clusters": found.equal,

@@ -58,7 +58,7 @@ _MEANINGS = {
     Exit.OK: "done",
     Exit.FAILED: "the command failed; the message says why",
     Exit.USAGE: "wrong arguments, settings or input file",
-    Exit.NOT_FOUND: "no such image, cluster or override",
+    Exit.NOT_FOUND: "no such image, cluster, override or alias",
     Exit.UNAVAILABLE: "a part is down or too slow; try again later",
     Exit.NOT_SOUND: "`verify`, `bootstrap check` or `bootstrap verify` found what must not be, `compare` a low score",
     Exit.MISMATCH: "two parts have different settings or models",

@@ -7,10 +7,12 @@ control characters: everything that is written here passes `stream.printable`.
 from __future__ import annotations
 
 import json
+import re
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from stream.cli.exits import Exit
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.tree import Tree
 
+    from stream.on_progress import OnProgress
+
 __all__ = [
+    "MOST_SHOWN",
     "complain",
     "counted",
     "line",
@@ -29,9 +34,11 @@ __all__ = [
     "notes",
     "progress_bar",
     "reader_gone",
+    "show_first",
     "show_json",
     "show_json_with_list",
     "show_tree",
+    "stages",
     "step_bars",
     "table",
     "working",
@@ -80,6 +87,19 @@ def notes() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+MOST_SHOWN = 100
+"""Texts of a long list that have a line."""
+
+
+def show_first(texts: Iterable[str], count: int, hint: str = "") -> None:
+    """The first texts of a list as lines of a result, then how many of `count` are left out, and the hint."""
+    shown = list(islice(texts, MOST_SHOWN))
+    for text in shown:
+        line(text)
+    if count > len(shown):
+        line(f"and {count - len(shown):,} more{hint}")
 
 
 def note(text: str, style: str = "") -> None:
@@ -166,14 +186,14 @@ def progress_bar(*, time_left: bool = False) -> Progress:
 
 
 @contextmanager
-def step_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, int, int | None], None]]:
+def step_bars(names: Mapping[str, str]) -> Iterator[OnProgress]:
     """A bar for each step of a work, once it has begun.
 
     Args:
         names: What is shown of each step.
 
     Yields:
-        What takes a step, how much of it is done, and of how much; None: not known.
+        What shows one of these steps.
     """
     with progress_bar(time_left=True) as bars:
         tasks: dict[str, Any] = {}
@@ -184,6 +204,26 @@ def step_bars(names: Mapping[str, str]) -> Iterator[Callable[[str, int, int | No
             bars.update(tasks[step], completed=done, total=total)
 
         yield tell
+
+
+def stages() -> Callable[[str], None]:
+    """What takes a text again and again, and notes it if more than its numbers has changed.
+
+    It is silent on a terminal, where bars show the text. Elsewhere they appear once all is done.
+    """
+    last, silent = "", notes().is_terminal
+
+    def tell(text: str) -> None:
+        nonlocal last
+        stage = _NUMBER.sub("", text)
+        if not silent and stage != last:
+            note(text)
+        last = stage
+
+    return tell
+
+
+_NUMBER = re.compile(r"\d[\d,]*")
 
 
 @contextmanager

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import BadInputError, UnavailableError
 from stream.cli.context import AsJson, SignalName, of
-from stream.cli.output import counted, line, progress_bar, show_json
+from stream.cli.output import counted, line, progress_bar, show_first, show_json
 from stream.errors import NotSoundError
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from stream.index_differences import Difference
 
 __all__ = ["verify"]
-
-_MOST_SHOWN = 100
-"""Images whose problem is a line."""
 
 
 class Against(StrEnum):
@@ -162,10 +158,8 @@ def _compared(reports: Iterable[Compared]) -> Compared:
 
 def _show(unlike: Mapping[ImageId, Difference]) -> None:
     """The first differences by image, and what to do about each kind of them."""
-    for image_id, difference in islice(unlike.items(), _MOST_SHOWN):
-        line(f"image {image_id!r}: {difference.text}")
-    if len(unlike) > _MOST_SHOWN:
-        line(f"and {counted(len(unlike) - _MOST_SHOWN, 'other image')}: --json has all of them")
+    texts = (f"image {image_id!r}: {difference.text}" for image_id, difference in unlike.items())
+    show_first(texts, len(unlike), ": --json has all of them")
     kinds = Counter(difference.remedy for difference in unlike.values())
     for remedy, images in kinds.items():
         line(f"to do about {counted(images, 'image')}: {remedy}")

@@ -11,7 +11,7 @@ takes some 200 MB of memory and 150 bytes an image; the texts lie on disk.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from manifests.id_hashes import numbered
 from manifests.interface import full_disk_told
 from stream.comparing.interface import Clustering
 from stream.comparing.spooled import SpooledClustering
+from stream.on_progress import OnProgress
 
 __all__ = ["ClusteringCounts", "ComparedClusterings", "ComparedMember", "SplitCluster", "compare_clusterings"]
 
@@ -33,9 +34,6 @@ MOST_PARTS = 10
 
 MOST_MEMBERS = 12
 """Of a cluster that are named."""
-
-OnProgress = Callable[[str, int, int | None], None]
-"""Called with the step (`a`, `b` or `compare`), with how much of it is done, and of how much (None: not known)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,11 @@ class ComparedClusterings:
     gained: Sequence[SplitCluster] = field(default=())
     """The clusters of B with the most gained pairs, those first."""
 
+    @property
+    def common_share(self) -> float:
+        """Of the images of either side, the share that is on both: the lower one. Images that are left out count."""
+        return min(self.common / (self.common + side.only_here) for side in (self.a, self.b))
+
 
 def compare_clusterings(
     a: Clustering,
@@ -117,7 +120,7 @@ def compare_clusterings(
         spool: A folder on a disk that takes some 50 bytes a row and the texts.
         examples: How many clusters are named, of each side.
         only_common: Images that one side alone has are left out before anything is counted.
-        on_progress: Is told how far it is.
+        on_progress: Is told how far it is; the steps are `a`, `b` and `compare`.
 
     Raises:
         BadInputError: A value is wrong, an image is there twice, or both have no image in common.

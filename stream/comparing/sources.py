@@ -1,9 +1,9 @@
 """What can be compared: a running store, a manifest, or files of another system.
 
 store, store:SIGNAL          the storage server of a signal of the settings
-HOST:PORT                    the storage server of another service
+HOST:PORT                    the storage server of another service, which is told no key of ours
 FOLDER/manifests/NAME.json   a snapshot manifest, in a folder or in S3
-anything else                a Parquet, CSV or TSV file, or a folder of them
+anything else                a Parquet, CSV or TSV file, or a folder of them; names that begin with . or _ are left out
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from core.access import Right
+from core.access import ANONYMOUS, Credentials, Right
 from core.errors import BadInputError
 from manifests.folder import Folder, open_folder, read_manifest
 from manifests.image_files import versions_of
@@ -47,7 +46,7 @@ def open_clustering(
     signal_name: str | None,
     columns: Columns,
     spool: Path,
-    key_file: Path | None = None,
+    elsewhere: Credentials = ANONYMOUS,
 ) -> Clustering:
     """What a user has named. Nothing is read before `Clustering.rows`.
 
@@ -57,7 +56,7 @@ def open_clustering(
         signal_name: Which signal manifests are of, and `store`; None: the default one.
         columns: The names of columns in files; those of embeddings do not matter.
         spool: A folder for copies of files that lie elsewhere.
-        key_file: With the key for reading from a service that is named by its address; None: as our own servers.
+        elsewhere: What is shown to a service that is named by its address.
 
     Raises:
         BadInputError: There is no such manifest or file, or the manifest is a delta.
@@ -69,11 +68,8 @@ def open_clustering(
     if text.endswith(SUFFIX):
         return _ManifestClustering(text, settings, signal_name, spool)
     if _ADDRESS.fullmatch(text) and not Path(text).exists():
-        proof = credentials(settings, Right.READ)
-        if key_file is not None:
-            proof = replace(proof, key="", key_file=str(key_file))
         most = settings.signal(signal_name)[1].storage.max_message_bytes
-        return _StoreClustering(f"store at {text}", StorageClient(text, _DEADLINE_S, most, proof))
+        return _StoreClustering(f"store at {text}", StorageClient(text, _DEADLINE_S, most, elsewhere))
     return _FileClustering(text, columns)
 
 
@@ -180,7 +176,12 @@ class _FileClustering(Clustering):
 def _files(path: Path) -> Sequence[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.iterdir() if any(ending in each.suffixes for ending in _ENDINGS))
+    found = sorted(
+        each
+        for each in path.iterdir()
+        # Spark and Hadoop name checksums and marks so.
+        if not each.name.startswith((".", "_")) and any(ending in each.suffixes for ending in _ENDINGS)
+    )
     if not found:
         raise BadInputError(f"{path} has no files that end in {', '.join(_ENDINGS)}")
     return found

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.id_hashes import id_hashes, numbered, starts
+from manifests.id_hashes import id_hashes, numbered
 
 
 def test_the_same_id_has_the_same_hash_and_no_other_has() -> None:
@@ -36,8 +36,3 @@ def test_numbers_are_the_ranks_of_hashes_also_where_they_share_a_half(halves: li
     ranks = {each: rank for rank, each in enumerate(sorted(set(halves)))}
     assert numbers.tolist() == [ranks[each] for each in halves]
     assert count == len(ranks)
-
-
-def test_starts() -> None:
-    assert starts(np.array([4, 4, 5, 4])).tolist() == [True, False, True, True]
-    assert starts(np.array([])).tolist() == []

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ from stream.access import (
     api_url,
     client_tls,
     credentials,
+    credentials_elsewhere,
     grpc_access,
     make_keys,
     owned_keys,
@@ -163,6 +165,24 @@ def test_the_files_of_tls_lie_beside_the_settings_file(folder: Path) -> None:
     assert server_tls(settings) == ServerTls(f"{server}.crt", f"{server}.key", ca)
     assert client_tls(settings) == ClientTls(ca, f"{client}.crt", f"{client}.key")
     assert credentials(settings, STREAM).tls == client_tls(settings)
+
+
+def test_another_deployment_is_shown_no_key_of_ours(folder: Path) -> None:
+    settings = settings_in(folder, TLS + MUTUAL)
+    make_keys(settings)
+    ours = client_tls(settings)
+    assert ours is not None
+    assert credentials_elsewhere(settings, None, None) == Credentials(tls=ours)
+    theirs = folder / "their.key", folder / "their.pem"
+    assert credentials_elsewhere(settings, *theirs) == Credentials(
+        key_file=str(theirs[0]), tls=replace(ours, ca_file=str(theirs[1]))
+    )
+
+
+def test_another_deployment_may_have_tls_where_this_one_has_none(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    assert credentials_elsewhere(settings, None, None) == Credentials()
+    assert credentials_elsewhere(settings, None, tmp_path / "ca.pem").tls == ClientTls(str(tmp_path / "ca.pem"))
 
 
 def describe_store(server: ServerSettings, proof: Credentials) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
+from rich.console import Console
 
 from core.first_loads import LoadReport, LoadRequest, LoadState
 from core.manifest_rows import RowResult
@@ -15,6 +18,7 @@ from core.types import ImageId
 from storage.loading.delta_report import DeltaReport
 from storage.records import RowExample
 from stream.bootstrap import loading
+from stream.cli import output
 from stream.cli.exits import Exit
 from stream.cli.main import main
 from tests.operators.test_first_load import REQUEST, ROWS, Server
@@ -130,6 +134,49 @@ def test_a_delta_that_fails_ends_with_its_reason(both: Both, capsys: pytest.Capt
     )
     assert main(["bootstrap", "load", "old", "new"]) != Exit.OK
     assert "the delta has failed: row 7 is wrong; 20 have entered" in capsys.readouterr().err
+
+
+def test_each_state_of_a_delta_is_a_line_where_no_terminal_shows_a_bar(
+    both: Both, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, waiting, live = LoadState.LOADING, LoadState.WAITING, LoadState.LIVE
+    seen = [
+        (loading, "checks: rows, 1,024 of 2,048"),
+        (loading, "checks: rows, 2,048 of 2,048"),
+        (waiting, "64 rows are in the order, and nobody decides them: does the job run?"),
+        (waiting, "63 rows are in the order, and nobody decides them: does the job run?"),
+        (loading, ""),
+        (live, ""),
+    ]
+    reports = iter([DeltaReport(LoadReport(DELTA, *each, rows_total=ROWS), {}, []) for each in seen])
+    monkeypatch.setattr(both.storage, "deltas", lambda _: [next(reports)])
+    assert main(["bootstrap", "load", "old", "new"]) == Exit.OK
+    lines = capsys.readouterr().err.splitlines()
+    assert [each for each in lines if each.startswith(("loading", "waiting", "live"))] == [
+        "loading checks: rows, 1,024 of 2,048",
+        "waiting 64 rows are in the order, and nobody decides them: does the job run?",
+        "loading",
+        "live",
+    ]
+
+
+def test_each_state_of_a_first_load_is_a_line_too(both: Both, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bootstrap", "load", "old", "one"]) == Exit.OK
+    told = [each for each in capsys.readouterr().err.splitlines() if each.startswith(("storage: ", "search: "))]
+    for server in ("storage", "search"):
+        states = [each.removeprefix(f"{server}: ") for each in told if each.startswith(server)]
+        assert states[0] == "loading"
+        assert states[-1] == "live"
+        assert len(states) == len(set(states))
+
+
+def test_a_terminal_shows_states_in_the_bar_alone(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(output, "notes", lambda: Console(file=shown, force_terminal=True, width=200))
+    assert main(["bootstrap", "load", "old", "new"]) == Exit.OK
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", each).strip() for each in shown.getvalue().splitlines()]
+    assert [each for each in lines if each.endswith(("loading", "live"))] == []  # a bar ends with its times
+    assert any("rows" in each and "live" in each for each in lines)
 
 
 def test_status_shows_all_deltas(both: Both, capsys: pytest.CaptureFixture[str]) -> None:

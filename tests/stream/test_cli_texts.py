@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stream.cli.output import counted, show_json_with_list
+from stream.cli.output import MOST_SHOWN, counted, show_first, show_json_with_list
 from stream.cli.texts import duration_text, job_text, time_text
 from stream.flink_rest import JobState
 
@@ -40,3 +40,14 @@ def test_a_job_in_one_line() -> None:
 def test_a_list_that_is_not_held_is_good_json(items: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     show_json_with_list({"head": "h", "count": 3}, "members", iter(items))
     assert json.loads(capsys.readouterr().out) == {"head": "h", "count": 3, "members": items}
+
+
+@pytest.mark.parametrize(("count", "last"), [(2, "text 1"), (MOST_SHOWN, f"text {MOST_SHOWN - 1}"), (5_000, None)])
+def test_of_a_long_list_the_first_texts_are_shown(
+    count: int, last: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be longer than the texts that are known."""
+    show_first((f"text {number}" for number in range(min(count, 1_000))), count, ": see elsewhere")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["text 0", "text 1"]
+    assert lines[-1] == (last or "and 4,900 more: see elsewhere")

@@ -32,11 +32,14 @@ from search.serving.client import SearchClient
 from storage.loading.run import LoadSettings
 from storage.rocks.store import RocksStore
 from storage.serving.client import StorageClient
+from storage.serving.delta_feeder import DeltaFeeder
+from storage.serving.delta_run import FeederParts
 from storage.serving.first_loads import FirstLoads
+from storage.serving.loads import Loads
 from storage.serving.metrics import StorageMetrics
 from storage.serving.service import StorageService
 from storage.serving.storage_pb2_grpc import add_ClusterStorageServicer_to_server
-from stream.bootstrap.signal import load_signal
+from stream.bootstrap.signal import load_signal, value_checks
 from stream.hashing import code_settings
 from stream.servers import listen, search_server_settings, store_identity
 from stream.settings import Settings, load_settings
@@ -162,7 +165,8 @@ class LoadedService:
         with ExitStack() as parts:
             store = self._store(folder)
             parts.callback(store.close)
-            loads = FirstLoads(store, partial(_load_settings, self.settings), lambda: None)
+            first = FirstLoads(store, partial(_load_settings, self.settings), lambda: None)
+            loads = Loads(first, DeltaFeeder(store, FeederParts(None, None, lambda: 0, folder)))
             registry = CollectorRegistry()
             service = StorageService(store, StorageMetrics(registry, store.state(), 0), loads=loads)
             register = partial(add_ClusterStorageServicer_to_server, service)
@@ -208,7 +212,7 @@ def loaded_service(folder: Path, rows: Sequence[ServiceRow]) -> Iterator[LoadedS
 
 def _load_settings(settings: Settings) -> LoadSettings:
     coder = code_settings(settings, settings.signal(None)[1]).build()
-    return LoadSettings(load_signal(settings), lambda search, score: coder.codes(score, search))
+    return LoadSettings(load_signal(settings), lambda search, score: coder.codes(score, search), value_checks(settings))
 
 
 def _until_ready(report: Callable[[], LoadReport | None]) -> None:

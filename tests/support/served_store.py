@@ -13,6 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from core.access import ServerTls
 from core.notifications import decode_joined
 from core.overrides import JOB_KINDS
 from core.protos.joined_pb2 import JoinedDelete
@@ -130,14 +131,14 @@ class OrderSender:
 
 
 @contextmanager
-def served_store() -> Iterator[ServedStore]:
+def served_store(tls: ServerTls | None = None) -> Iterator[ServedStore]:
     """Serves an empty store until the block ends. The job that wrote last knows all kinds of records."""
     store, (port, page) = MemoryStore(), free_ports(2)
     registry = CollectorRegistry()
     service = StorageService(store, StorageMetrics(registry, store.state(), 0))
     server = RpcServer(
         "storage",
-        Listen("127.0.0.1", port, page, 1 << 22),
+        Listen("127.0.0.1", port, page, 1 << 22, tls=tls),
         partial(add_ClusterStorageServicer_to_server, service),
         registry,
     )

@@ -279,7 +279,7 @@ FAULTS: dict[str, tuple[pa.Table, str]] = {
     "long id": (changed("image_id", 2, "x" * 300), "row 2: column image_id is refused: the image id has 300"),
     "version": (changed("image_version", 2, -1), "row 2: column image_version is -1, not 0 to"),
     "time": (changed("created_at", 2, -1), "row 2: column created_at is -1, not 0 to .*leave a time before 1970 empty"),
-    "empty head": (changed("head", 2, ""), "row 2: column head is refused: the image id is empty"),
+    "empty head": (changed("head", 3, ""), "row 3: names no head"),
     "no head": (changed("head", 3, None), "row 3: names no head"),
     "unknown head": (changed("head", 3, "x"), "row 3: names the head 'x', which has no row"),
     "matched": (changed("matched", 2, ""), "row 2: column matched is refused"),
@@ -301,6 +301,17 @@ def test_each_fault_is_named_and_nothing_is_written(tmp_path: Path, name: str) -
     assert fault.startswith("in.parquet: row ")
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(fault)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_an_empty_cluster_is_none(tmp_path: Path, kind: Any) -> None:
+    """In Parquet as in CSV: such images are together with nobody."""
+    clusters = pa.array(["", "k", "", "k"]).cast(kind)
+    content = table([(name, 1, 0, None) for name in "abcd"], group=clusters)
+    path = write(tmp_path / "in.parquet", content)
+    found = made(tmp_path, asked([path], Columns(cluster="group"), clusters=True))
+    (batch,) = read(tmp_path, found.manifest)
+    assert dict(zip(batch.images.image_ids, batch.heads, strict=True)) == {"a": "a", "b": "b", "c": "c", "d": "b"}
 
 
 def test_a_head_of_another_cluster_is_named_with_its_row(tmp_path: Path) -> None:

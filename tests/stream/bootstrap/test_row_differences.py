@@ -11,6 +11,7 @@ from storage.records import EmbeddingRecord, ImageRecord
 from storage.selecting import SelectedImage
 from stream.bootstrap.row_differences import (
     Explained,
+    LoadedCounts,
     ManifestRow,
     RowDifference,
     of_embeddings,
@@ -20,7 +21,7 @@ from stream.bootstrap.row_differences import (
 )
 
 ROW = ManifestRow(7, "x", 2, "h")
-LOADED = 100
+LOADED = LoadedCounts(rows=120, images=100)
 X, H, OTHER = ImageId("x"), ImageId("h"), ImageId("other")
 
 
@@ -34,10 +35,14 @@ X, H, OTHER = ImageId("x"), ImageId("h"), ImageId("other")
         (Membership(X, 1, 7, H), LOADED, RowDifference("it has version 2, and storage has version 1")),
         (Membership(X, 2, 7, OTHER), LOADED, RowDifference("it names the head 'h', and storage has 'other'")),
         (Membership(X, 2, 6, H), LOADED, RowDifference("storage has it at place 6")),
-        (Membership(X, 2, 300, H), LOADED, RowDifference("", Explained.PLACED_ANEW)),
+        (Membership(X, 2, 8, H), LOADED, RowDifference("storage has it at place 8")),
+        (Membership(X, 2, 119, H), LOADED, RowDifference("storage has it at place 119")),
+        (Membership(X, 2, 120, H), LOADED, RowDifference("storage has it at place 120", Explained.PLACED_ANEW)),
     ],
 )
-def test_what_storage_knows(found: Membership | None, loaded: int | None, expected: RowDifference | None) -> None:
+def test_what_storage_knows(
+    found: Membership | None, loaded: LoadedCounts | None, expected: RowDifference | None
+) -> None:
     difference = of_membership(ROW, found, loaded)
     if expected is None:
         assert difference is None
@@ -85,16 +90,12 @@ def test_a_delete_of_an_earlier_version_explains_nothing() -> None:
 def test_embeddings_must_be_equal_byte_by_byte() -> None:
     stored = EmbeddingRecord(7, X, 2, b"code", b"search", b"score")
     same = replace(selected(), embedding=stored)
-    assert of_embeddings(ROW, same, b"search", b"score", LOADED) is None
-    for search, score in ((b"Search", b"score"), (b"search", b"scorE")):
-        wrong = of_embeddings(ROW, same, search, score, LOADED)
-        assert wrong == RowDifference("storage has other embeddings")
-        assert of_embeddings(ROW, same, search, score, None) == replace_kept(wrong)
-        by_manifest = replace(same, trigger=Trigger.MANIFEST)
-        assert of_embeddings(ROW, by_manifest, search, score, None) == wrong
-    assert of_embeddings(ROW, selected(), b"", b"", LOADED) == RowDifference("storage has no embeddings")
-    assert of_embeddings(ROW, selected(version=3), b"", b"", LOADED) is None
-
-
-def replace_kept(wrong: RowDifference) -> RowDifference:
-    return wrong._replace(explained=Explained.KEPT)
+    for by_row in (True, False):
+        assert of_embeddings(ROW, same, b"search", b"score", by_row=by_row) is None
+        for search, score in ((b"Search", b"score"), (b"search", b"scorE")):
+            wrong = of_embeddings(ROW, same, search, score, by_row=by_row)
+            assert wrong == RowDifference("storage has other embeddings", None if by_row else Explained.KEPT)
+        # However it came: what is not there was not kept.
+        lost = of_embeddings(ROW, selected(), b"", b"", by_row=by_row)
+        assert lost == RowDifference("storage has no embeddings")
+        assert of_embeddings(ROW, selected(version=3), b"", b"", by_row=by_row) is None

@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 
 from core.errors import BadInputError, MismatchError, UnavailableError
-from core.first_loads import LoadState
+from core.first_loads import LoadReport, LoadRequest, LoadState
 from core.overrides import OverrideKind
 from core.types import Cause, ImageId, Move, Trigger
 from manifests.folder import LocalFolder
 from storage import codec
+from storage.loading.delta_report import DeltaReport
 from storage.records import ImageRecord
 from storage.testing.decisions import deletes, forgets, founds, joins, replays
 from storage.testing.overrides import say
 from stream import index_comparison
 from stream.bootstrap import verification
-from stream.bootstrap.row_differences import Explained
+from stream.bootstrap.row_differences import Explained, ManifestRow
 from stream.bootstrap.signal import load_signal
 from stream.bootstrap.verification import ManifestSource, Totals, VerifiedManifest, verify_manifest
 from stream.index_comparison import Side
@@ -95,19 +96,16 @@ def test_what_was_loaded_is_sound(verified: Verified, tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["store"]
 
 
-def test_a_sample_of_embeddings_is_always_the_same(
-    verified: Verified, world: ServedLoad, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sample_of_embeddings_is_always_the_same(verified: Verified, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "_STRETCH_ROWS", 4)
     asked: list[list[str]] = []
-    named = world.storage.named
+    real = verification.of_embeddings
 
-    def noting(ids: list[ImageId], **options: Any) -> Any:
-        if "triggers" in options:
-            asked[-1] += ids
-        return named(ids, **options)
+    def noting(row: ManifestRow, *rest: Any, **options: Any) -> Any:
+        asked[-1].append(row.image_id)
+        return real(row, *rest, **options)
 
-    monkeypatch.setattr(type(world.storage), "named", lambda _, ids, **options: noting(ids, **options))
+    monkeypatch.setattr(verification, "of_embeddings", noting)
     for _ in range(2):
         asked.append([])
         found = verified(12)
@@ -131,6 +129,7 @@ def test_each_damage_of_the_store_is_found(verified: Verified, world: ServedLoad
     change(world, "i5", head=ImageId("i8"))
     change(world, "i6", version=0)
     change(world, "i7", place=3)
+    change(world, "i21", place=ROWS - 1)
     world.damage("images", codec.image_key(ImageId("i9")), None)
     image = world.store.image(ImageId("i13"))
     assert image is not None
@@ -148,6 +147,8 @@ def test_each_damage_of_the_store_is_found(verified: Verified, world: ServedLoad
             ("i6", "it has version 1, and storage has version 0"),
             ("i7", "storage has it at place 3"),
             ("i7", "storage has other embeddings"),
+            ("i21", f"storage has it at place {ROWS - 1}"),
+            ("i21", "storage has other embeddings"),
             ("i9", "storage does not have it"),
             ("i13", "storage has no embeddings"),
             ("i14", "storage has other embeddings"),
@@ -261,6 +262,41 @@ def test_a_delta(verified: Verified, service: LoadedService, world: ServedLoad) 
     again = verified(manifest=delta(service, new))
     assert again.explained == {Explained.OVERRIDE: 1}
     assert "3: image 'i3': storage has no embeddings" in faults(again)
+
+
+def test_embeddings_of_a_delta_are_excused_if_its_row_did_not_bring_them(
+    verified: Verified, service: LoadedService, world: ServedLoad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All images of a delta arrive as it begins, at 5 here; storage has other embeddings of each than its row."""
+    asked: list[str] = []
+
+    def deltas(_: object, manifest_id: str) -> list[DeltaReport]:
+        asked.append(manifest_id)
+        return [DeltaReport(LoadReport(LoadRequest("", "", manifest_id, ""), LoadState.LIVE, started_ms=5), {}, [])]
+
+    monkeypatch.setattr(type(world.storage), "deltas", deltas)
+    names = ("by row", "by row, then moved", "by the stream", "lost")
+    new = [ServiceRow(name, name) for name in names] + [ServiceRow("i4", "i4")]
+    for name, arrived_ms in zip(names, (5, 5, 6, 6), strict=True):
+        vectors = {"search_vector": b"other", "score_vector": b"other"}
+        image_id = ImageId(name)
+        world.apply(lambda at, i=image_id, ms=arrived_ms, v=vectors: founds(at, i, arrived_at_ms=ms, **v))
+    say(world.store, OverrideKind.MERGE, ImageId("by row, then moved"), target=ImageId("i0"))
+    lost = world.store.image(ImageId("lost"))
+    assert lost is not None
+    world.damage("embeddings", codec.place_key(lost.place), None)
+    world.damage("embeddings", codec.place_key(row_of("i4")[0]), None)
+    manifest = delta(service, new)
+    found = verified(manifest=manifest)
+    assert faults(found) == [
+        "0: image 'by row': storage has other embeddings",
+        "1: image 'by row, then moved': storage has other embeddings",
+        "3: image 'lost': storage has no embeddings",
+        "4: image 'i4': storage has no embeddings",
+    ]
+    assert found.explained == {Explained.OVERRIDE: 1, Explained.KEPT: 1}
+    assert [image_id for image_id, _ in found.examples[Explained.KEPT]] == ["by the stream"]
+    assert asked == [manifest.id]
 
 
 def test_rows_that_do_not_fit_together_are_told(verified: Verified, service: LoadedService) -> None:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.errors import BadInputError, MismatchError, UnavailableError
+from core.access import Credentials
+from core.errors import BadInputError, MismatchError, SettingsError, UnavailableError
 from core.types import ImageId
 from manifests.manifest import Manifest
 from storage.serving.client import StorageClient
@@ -53,7 +54,7 @@ def settings(tmp_path: Path, world: ServedStore) -> Settings:
 
 @pytest.fixture
 def opened(settings: Settings, tmp_path: Path) -> Open:
-    def opened(text: object, columns: Columns | None = None, **options: Path) -> Clustering:
+    def opened(text: object, columns: Columns | None = None, **options: Credentials) -> Clustering:
         return open_clustering(str(text), settings, None, columns or Columns(), tmp_path, **options)
 
     return opened
@@ -100,9 +101,10 @@ def test_a_store_that_does_not_answer(opened: Open, world: ServedStore) -> None:
 
 
 def test_a_key_is_read_for_an_address_alone(opened: Open, world: ServedStore, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"no-key cannot be read"):
-        opened(f"127.0.0.1:{world.port}", key_file=tmp_path / "no-key")
-    assert rows_of(opened("store", key_file=tmp_path / "no-key")) == []
+    other = Credentials(key_file=str(tmp_path / "no-key"))
+    with pytest.raises(SettingsError, match=r"no-key cannot be read"):
+        opened(f"127.0.0.1:{world.port}", elsewhere=other)
+    assert rows_of(opened("store", elsewhere=other)) == []
 
 
 def written(folder: Path) -> Manifest:
@@ -164,7 +166,8 @@ def test_files_of_another_system(opened: Open, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "files" / "2.csv.gz", "wt", encoding="utf-8") as file:
         file.write("group,photo\n8,z\n,x\n")
     (tmp_path / "files" / "3.tsv").write_text("photo\tgroup\nw\t7\n", encoding="utf-8")
-    (tmp_path / "files" / "read.me").write_text("nothing", encoding="utf-8")
+    for name in ("read.me", ".1.parquet.crc", "_SUCCESS", "_metadata.parquet"):
+        (tmp_path / "files" / name).write_text("nothing", encoding="utf-8")
     columns = Columns(image_id="photo", cluster="group")
     assert rows_of(opened(tmp_path / "files" / "1.parquet", columns)) == [("x", 2, "7"), ("y", 1, "7")]
     side = opened(tmp_path / "files", columns)
@@ -172,6 +175,15 @@ def test_files_of_another_system(opened: Open, tmp_path: Path) -> None:
     assert [(part.done, part.total) for part in opened(tmp_path / "files", columns).rows()][-1] == (5, None)
     (part,) = opened(tmp_path / "files" / "1.parquet", columns).rows()
     assert (part.done, part.total) == (2, 2)
+
+
+def test_an_empty_cluster_is_none(opened: Open, tmp_path: Path) -> None:
+    """In Parquet as in CSV; else all images without a cluster would be one."""
+    rows = {"image_id": ["x", "y", "z"], "head": ["", "x", None]}
+    pq.write_table(pa.table(rows), tmp_path / "1.parquet")
+    (tmp_path / "1.csv").write_text("image_id,head\nx,\ny,x\nz,\n", encoding="utf-8")
+    for name in ("1.parquet", "1.csv"):
+        assert rows_of(opened(tmp_path / name)) == [("x", 1, None), ("y", 1, "x"), ("z", 1, None)]
 
 
 def test_files_without_such_columns(opened: Open, tmp_path: Path) -> None:
