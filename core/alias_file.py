@@ -12,6 +12,9 @@ __all__ = ["MAX_FILE_BYTES", "read_aliases", "write_aliases"]
 
 _FORMAT = 1
 
+_MODE = 0o644
+"""Servers of other users read it, whatever the umask of who writes it is."""
+
 MAX_FILE_BYTES = 1 << 21
 """A larger file is not read: the most aliases with the longest texts need less."""
 
@@ -39,5 +42,5 @@ def read_aliases(file: Path) -> dict[str, Alias]:
 
 
 def write_aliases(file: Path, aliases: Aliases) -> None:
-    """Replaces the file, durably. Its folder must exist."""
-    write_checked(file, _FORMAT, encode_aliases(aliases))
+    """Replaces the file, durably, for all users to read. Its folder must exist."""
+    write_checked(file, _FORMAT, encode_aliases(aliases), mode=_MODE)

@@ -38,10 +38,12 @@ class CheckedJson:
     """False: an earlier release wrote it without a checksum; `body` is then the whole object."""
 
 
-def write_checked(path: Path, format_version: int, body: Mapping[str, Any], *, sync: bool = True) -> None:
-    """Replaces a file atomically. With `sync` it survives a power cut once this returns."""
+def write_checked(
+    path: Path, format_version: int, body: Mapping[str, Any], *, mode: int | None = None, sync: bool = True
+) -> None:
+    """Replaces a file atomically. With `sync` it survives a power cut once this returns. See `core.files`."""
     content = {"format": format_version, "crc32c": _checksum(format_version, body), "body": body}
-    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", sync=sync)
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", mode=mode, sync=sync)
 
 
 def read_checked(path: Path) -> CheckedJson:

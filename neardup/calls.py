@@ -1,9 +1,14 @@
-"""Calls of the HTTP API: retried with backoff, with an error of `neardup.errors` for each answer that is none."""
+"""Calls of the HTTP API: retried with backoff, with an error of `neardup.errors` for each answer that is none.
+
+Numbers of overrides, bulk moves and changes, and the pages of a listing, belong to one signal. Behind an alias, an
+`Answering` remembers which one gave them, and the calls that use them go to that one alone.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import httpx
@@ -17,10 +22,11 @@ from neardup.errors import (
     NotFoundError,
     ServiceUnavailableError,
     SwitchedError,
+    UnknownAliasError,
 )
 from neardup.retry import RetryPolicy, retry_after_s
 
-__all__ = ["ApiCalls"]
+__all__ = ["Answering", "ApiCalls"]
 
 _Answer = TypeVar("_Answer")
 
@@ -30,11 +36,36 @@ _RETRIED = frozenset({429, 502, 503, 504})
 _ALIASES = "/v1/aliases/"
 """In an address: it is that of an alias."""
 
+_SIGNAL = "Neardup-Signal"
+"""The header of an answer behind an alias, and of a call that this signal alone may answer."""
+
 _ELSEWHERE = 307
 """The answer that names another address."""
 
 _MOST_REDIRECTS = 5
 """So often a call is sent elsewhere."""
+
+
+@dataclass(slots=True)
+class Answering:
+    """The signal that answers calls which belong together."""
+
+    signal: str | None = None
+    """That of the last answer; None: any may answer the next call, or there is no alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    method: str
+    path: str
+    """Of the API, without an alias."""
+    timeout_s: float
+    query: Mapping[str, int | str] = field(default_factory=dict)
+    body: dict[str, Any] | None = None
+    once: bool = False
+    """It is not made again once it may have arrived."""
+    signal: str | None = None
+    """The only one that may answer; None: any."""
 
 
 class ApiCalls:
@@ -57,13 +88,20 @@ class ApiCalls:
         self._aliased = _ALIASES in url
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
-    def get(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
+    def get(
+        self,
+        parse: Callable[[dict[str, Any]], _Answer],
+        path: str,
+        answering: Answering | None = None,
+        **query: int | str | None,
+    ) -> _Answer:
         """Reads; what is None of the query is left out.
 
         Raises:
+            SwitchedError: The alias names another signal than the one that has answered so far.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._ask(parse, path, _said(query), None, self.timeout_s, once=False)
+        return self._ask(parse, _Call("GET", path, self.timeout_s, _said(query)), answering)
 
     def delete(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
         """Deletes; what is None of the query is left out.
@@ -71,13 +109,14 @@ class ApiCalls:
         Raises:
             NeardupClientError: See `neardup.errors`.
         """
-        return self._ask(parse, path, _said(query), None, self.timeout_s, once=False, method="DELETE")
+        return self._ask(parse, _Call("DELETE", path, self.timeout_s, _said(query)))
 
     def post(
         self,
         parse: Callable[[dict[str, Any]], _Answer],
         path: str,
         body: dict[str, Any],
+        answering: Answering | None = None,
         *,
         timeout_s: float | None = None,
         once: bool = False,
@@ -88,50 +127,39 @@ class ApiCalls:
             parse: Makes the answer.
             path: Of the API.
             body: Becomes JSON.
+            answering: The signal that is to answer, which this call may tell; None: any.
             timeout_s: Of this call; None: that of all.
             once: The call is not made again once it may have arrived.
 
         Raises:
+            SwitchedError: The alias names another signal than the one that has answered so far.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._ask(parse, path, {}, body, timeout_s or self.timeout_s, once=once)
+        return self._ask(parse, _Call("POST", path, timeout_s or self.timeout_s, body=body, once=once), answering)
 
     def _ask(
-        self,
-        parse: Callable[[dict[str, Any]], _Answer],
-        path: str,
-        query: dict[str, int | str],
-        body: dict[str, Any] | None,
-        timeout_s: float,
-        *,
-        once: bool,
-        method: str = "GET",
+        self, parse: Callable[[dict[str, Any]], _Answer], call: _Call, answering: Answering | None = None
     ) -> _Answer:
-        response = self._answered(method if body is None else "POST", path, query, body, timeout_s, once)
+        response = self._answered(call if answering is None else replace(call, signal=answering.signal))
         if not response.is_success:
             raise self._refused(response)
         try:
-            return parse(response.json())
+            answer = parse(response.json())
         except (ValueError, KeyError, TypeError) as error:
             raise NeardupClientError(
-                f"the HTTP API at {self.url} answered {path} in another form: {error!r}", response.status_code
+                f"the HTTP API at {self.url} answered {call.path} in another form: {error!r}", response.status_code
             ) from error
+        if answering is not None:
+            answering.signal = response.headers.get(_SIGNAL)
+        return answer
 
-    def _answered(
-        self,
-        method: str,
-        path: str,
-        query: dict[str, int | str],
-        body: dict[str, Any] | None,
-        timeout_s: float,
-        once: bool,
-    ) -> httpx.Response:
+    def _answered(self, call: _Call) -> httpx.Response:
         """The first answer that is not to be retried; with `once`, of the first call that may have arrived."""
         tried = 0
         while True:
             tried += 1
             try:
-                response = self._sent(method, path, query, body, timeout_s)
+                response = self._sent(call)
             except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise NeardupClientError(f"{self.url!r} is no address of an HTTP API: {error}") from error
             except httpx.TransportError as error:
@@ -145,31 +173,29 @@ class ApiCalls:
                     return response
                 failure, arrived = self._unavailable(response), True
             wait_s = self._retry.wait_s(tried, failure.retry_after_s)
-            if wait_s is None or (once and arrived):
+            if wait_s is None or (call.once and arrived):
                 raise failure
             time.sleep(wait_s)
 
-    def _sent(
-        self, method: str, path: str, query: dict[str, int | str], body: dict[str, Any] | None, timeout_s: float
-    ) -> httpx.Response:
+    def _sent(self, call: _Call) -> httpx.Response:
         """One answer; behind an alias, that of the signal which it names."""
-        url = self.url + (path.removeprefix("/v1") if self._aliased else path)
-        asked: dict[str, int | str] | None = query
+        url = self.url + (call.path.removeprefix("/v1") if self._aliased else call.path)
+        query: Mapping[str, int | str] | None = call.query
         for _ in range(_MOST_REDIRECTS):
             response = self._http.request(
-                method,
+                call.method,
                 url,
-                params=asked,
-                json=body,
-                headers=self._headers,
-                timeout=timeout_s,
+                params=query,
+                json=call.body,
+                headers=self._headers if call.signal is None else {**self._headers, _SIGNAL: call.signal},
+                timeout=call.timeout_s,
                 # The client of httpx leaves the key out where it follows to another address.
                 follow_redirects=False if self._aliased else httpx.USE_CLIENT_DEFAULT,
             )
             elsewhere = response.headers.get("Location")
             if not self._aliased or response.status_code != _ELSEWHERE or elsewhere is None:
                 break
-            url, asked = elsewhere, None  # it has the query
+            url, query = _elsewhere(httpx.URL(url), elsewhere), None  # it has the query
         return response
 
     def _unavailable(self, response: httpx.Response) -> ServiceUnavailableError:
@@ -182,6 +208,8 @@ class ApiCalls:
     def _refused(self, response: httpx.Response) -> NeardupClientError:
         reason, status = _reason(response), response.status_code
         match status:
+            case 404 if _member(response, "error") == "unknown-alias":
+                return UnknownAliasError(reason, status)
             case 404:
                 return NotFoundError(reason, status)
             case 410:
@@ -196,6 +224,23 @@ class ApiCalls:
                 return BadRequestError(reason, status)
             case _:
                 return NeardupClientError(f"the HTTP API at {self.url}: {status} {reason}", status)
+
+
+def _elsewhere(asked: httpx.URL, location: str) -> str:
+    """Where a call goes on, with the key.
+
+    Raises:
+        NeardupClientError: That is not what was asked for at another address, or anybody could read the key on its way.
+    """
+    found = asked.join(location)
+    same = found.path.endswith(_ALIASES + asked.path.partition(_ALIASES)[2])
+    if not same or (asked.scheme == "https" and found.scheme != "https"):
+        raise NeardupClientError(
+            f"{asked.scheme}://{asked.netloc.decode()} sends readers to {location[:300]}, which is "
+            f"{'not encrypted' if same else 'another path'}: the key is not sent there",
+            _ELSEWHERE,
+        )
+    return str(found)
 
 
 def _said(query: dict[str, int | str | None]) -> dict[str, int | str]:

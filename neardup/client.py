@@ -50,7 +50,7 @@ from neardup.answers import (
     StoreStats,
     VerdictVersions,
 )
-from neardup.calls import ApiCalls
+from neardup.calls import Answering, ApiCalls
 from neardup.errors import BadRequestError
 from neardup.operations import OperationCalls, OperationInfo, OperationsPage
 from neardup.retry import RetryPolicy
@@ -85,6 +85,7 @@ __all__ = [
     "VerdictVersions",
 ]
 
+_Answer = TypeVar("_Answer")
 _Page = TypeVar("_Page", MembersPage, SimilarPage)
 
 _IDS = 1000
@@ -119,7 +120,8 @@ class ApiClient(OperationCalls):
         Args:
             url: Of the API, without a path: `http://localhost:18080`. Or of an alias:
                 `http://localhost:18080/v1/aliases/live` asks the signal that `live` names, wherever that is, with the
-                same key. A listing whose alias moves in between ends with SwitchedError.
+                same key. If the alias moves in between, a listing ends with SwitchedError, and so does a call that uses
+                a number (of an override, a bulk move or a change): it goes to the signal that gave the last one.
             timeout_s: Of one request, in seconds.
             page_size: Members of a page that the iterators ask for; at most the service's `max_page`.
             retry: How often and when a failed call is made again; None: `RetryPolicy()`.
@@ -134,6 +136,8 @@ class ApiClient(OperationCalls):
         self._http = http or httpx.Client(trust_env=False, verify=_trusted(ca_file))
         self._closes = http is None
         self._calls = ApiCalls(self.url, self._http, timeout_s, retry or RetryPolicy(), key)
+        # Which signal gave the numbers that the caller has.
+        self._overrides, self._operations, self._changes = Answering(), Answering(), Answering()
 
     def __enter__(self) -> ApiClient:
         return self
@@ -163,13 +167,16 @@ class ApiClient(OperationCalls):
 
         Raises:
             BadRequestError: The service refuses an id.
+            SwitchedError: The alias has moved between two of the calls.
             NeardupClientError: See `neardup.errors`.
         """
         found: dict[str, str] = {}
-        left = iter(image_ids)
+        left, answering = iter(image_ids), Answering()
         while asked := list(islice(left, _IDS)):
             _check_unicode("an image id", *asked)
-            found |= self._calls.post(lambda answer: dict(answer["heads"]), "/v1/images:lookup", {"image_ids": asked})
+            found |= self._calls.post(
+                lambda answer: dict(answer["heads"]), "/v1/images:lookup", {"image_ids": asked}, answering
+            )
         return found
 
     def history_page(self, image_id: str, limit: int | None = None, page_token: str | None = None) -> HistoryPage:
@@ -181,7 +188,7 @@ class ApiClient(OperationCalls):
             NeardupClientError: See `neardup.errors`.
         """
         path = f"/v1/images/{_part(image_id)}/history"
-        return self._calls.get(HistoryPage.from_json, path, limit=limit, page_token=page_token)
+        return self._changes_of(HistoryPage.from_json, path, limit=limit, page_token=page_token)
 
     def history(self, image_id: str) -> Iterator[HeadChange]:
         """Every change of an image's head, oldest first, read page by page as they are taken.
@@ -233,7 +240,7 @@ class ApiClient(OperationCalls):
         """
         path = f"/v1/clusters/{_part(head)}/history"
         time = None if since is None else epoch_ms(since)
-        return self._calls.get(ClusterHistoryPage.from_json, path, limit=limit, page_token=page_token, since=time)
+        return self._changes_of(ClusterHistoryPage.from_json, path, limit=limit, page_token=page_token, since=time)
 
     def cluster_history(self, head: str, *, since: datetime | int | None = None) -> Iterator[ClusterChange]:
         """The changes by which images joined or left a cluster, the newest first, read page by page as they are taken.
@@ -374,6 +381,7 @@ class ApiClient(OperationCalls):
         Raises:
             ConflictError: Another override says the contrary.
             BadRequestError: It is malformed, or the target is unknown.
+            SwitchedError: The alias names another signal than the one that gave the last numbers; of an undo.
             NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
         """
         named = list(images)
@@ -390,7 +398,7 @@ class ApiClient(OperationCalls):
             said["target"] = target
         if undoes is not None:
             said["undoes"] = undoes
-        return self._say(said, once=False)
+        return self._say(said, Answering() if undoes is None else self._overrides, once=False)
 
     def rollback(
         self, asked: RollbackRequest, *, author: str = "", reason: str = "", dry_run: bool = False
@@ -408,6 +416,7 @@ class ApiClient(OperationCalls):
 
         Raises:
             BadRequestError: It is malformed, a time has no zone, or the history does not go back so far.
+            SwitchedError: The alias names another signal than the one that gave the last numbers of changes.
             NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
         """
         where = asked.where
@@ -420,12 +429,16 @@ class ApiClient(OperationCalls):
             "reason": reason,
             "dry_run": dry_run,
         }
-        return self._say(said, once=not dry_run)
+        return self._say(said, Answering(None if asked.to_change is None else self._changes.signal), once=not dry_run)
 
-    def _say(self, said: dict[str, Any], *, once: bool) -> OverrideResult:
+    def _say(self, said: dict[str, Any], answering: Answering, *, once: bool) -> OverrideResult:
         moves_many = said["kind"] in _MOVING
         timeout_s = max(self._calls.timeout_s, _MOVING_S) if moves_many else None
-        return self._calls.post(OverrideResult.from_json, "/v1/overrides", said, timeout_s=timeout_s, once=once)
+        found = self._calls.post(
+            OverrideResult.from_json, "/v1/overrides", said, answering, timeout_s=timeout_s, once=once
+        )
+        self._overrides = answering
+        return found
 
     def overrides_page(self, after: int = 0, limit: int | None = None, image_id: str | None = None) -> OverridesPage:
         """One page of the overrides with numbers above `after`; without a limit the service chooses the size.
@@ -437,9 +450,19 @@ class ApiClient(OperationCalls):
 
         Raises:
             BadRequestError: The limit or the id is refused.
+            SwitchedError: `after` is a number of another signal.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._calls.get(OverridesPage.from_json, "/v1/overrides", after=after, limit=limit, image_id=image_id)
+        return self._overrides_page(after, limit, image_id, self._overrides if after else Answering())
+
+    def _overrides_page(
+        self, after: int, limit: int | None, image_id: str | None, answering: Answering
+    ) -> OverridesPage:
+        page = self._calls.get(
+            OverridesPage.from_json, "/v1/overrides", answering, after=after, limit=limit, image_id=image_id
+        )
+        self._overrides = answering
+        return page
 
     def overrides(self, image_id: str | None = None) -> Iterator[ListedOverride]:
         """All overrides by number, or those that name an image, read page by page as they are taken.
@@ -448,8 +471,9 @@ class ApiClient(OperationCalls):
             NeardupClientError: As `overrides_page`, while it is iterated.
         """
         after: int | None = 0
+        answering = Answering()
         while after is not None:
-            page = self.overrides_page(after, min(self.page_size, _OVERRIDES), image_id)
+            page = self._overrides_page(after, min(self.page_size, _OVERRIDES), image_id, answering)
             yield from page.overrides
             after = page.next_after
 
@@ -458,9 +482,10 @@ class ApiClient(OperationCalls):
 
         Raises:
             NotFoundError: There is none.
+            SwitchedError: The alias names another signal than the one that gave the last numbers.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._calls.get(ListedOverride.from_json, f"/v1/overrides/{number}")
+        return self._calls.get(ListedOverride.from_json, f"/v1/overrides/{number}", self._overrides)
 
     def head_at(self, image_id: str, time: datetime | int) -> PastHead:
         """The head of an image as it was at a time, also of an image that was deleted since.
@@ -473,7 +498,7 @@ class ApiClient(OperationCalls):
             BadRequestError: The time has no zone, or the service refuses the id.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._calls.get(PastHead.from_json, f"/v1/at/{epoch_ms(time)}/images/{_part(image_id)}")
+        return self._changes_of(PastHead.from_json, f"/v1/at/{epoch_ms(time)}/images/{_part(image_id)}")
 
     def members_at(self, head: str, time: datetime | int) -> PastMembers:
         """All members of a cluster as they were at a time, read page by page. Nobody had an unknown head.
@@ -486,15 +511,19 @@ class ApiClient(OperationCalls):
 
         Raises:
             BadRequestError: The time has no zone, or too many changes came since.
+            SwitchedError: The alias has moved between two of the pages.
             NeardupClientError: See `neardup.errors`.
         """
         path = f"/v1/at/{epoch_ms(time)}/clusters/{_part(head)}/members"
-        first = page = self._calls.get(PastMembers.from_json, path, limit=self.page_size)
+        answering = Answering()
+        first = page = self._calls.get(PastMembers.from_json, path, answering, limit=self.page_size)
+        self._changes = answering
         members = list(page.members)
         while page.members and len(members) < first.count:
             page = self._calls.get(
                 PastMembers.from_json,
                 path,
+                answering,
                 limit=self.page_size,
                 offset=len(members),
                 history_number=first.history_number,
@@ -508,7 +537,14 @@ class ApiClient(OperationCalls):
         Raises:
             NeardupClientError: See `neardup.errors`.
         """
-        return self._calls.get(StoreStats.from_json, "/v1/stats")
+        return self._changes_of(StoreStats.from_json, "/v1/stats")
+
+    def _changes_of(self, parse: Callable[[dict[str, Any]], _Answer], path: str, **query: int | str | None) -> _Answer:
+        """Reads something with numbers of changes, which those of this signal are from now on."""
+        answering = Answering()
+        found = self._calls.get(parse, path, answering, **query)
+        self._changes = answering
+        return found
 
     def _items(self, read: Callable[[int, str | None], _Page], limit: int | None, first: _Page | None) -> Iterator[str]:
         left, page, token = limit, first, None

@@ -3,9 +3,10 @@
 NeardupClientError            the answer is none that this client knows: the message shows it
 ├── NotFoundError             there is no such image, cluster or override, or its verdict is still on its way
 │   └── DeletedError              the image was deleted
+├── UnknownAliasError        there is no such alias; what the call is about may be there
 ├── ConflictError             an override contradicts another one, which the message names: undo that one first
 ├── MovedError                what is listed is in another cluster since the page before
-├── SwitchedError             the alias names another signal since the page before: begin at the first page
+├── SwitchedError             the alias names another signal than the one that gave the page before, or a number
 ├── BadRequestError           the id, limit or page token is not valid: the same call fails again
 └── ServiceUnavailableError   nobody answers, or the store cannot be read just now: call again later
 """
@@ -21,6 +22,7 @@ __all__ = [
     "NotFoundError",
     "ServiceUnavailableError",
     "SwitchedError",
+    "UnknownAliasError",
 ]
 
 
@@ -44,6 +46,10 @@ class DeletedError(NotFoundError):
         self.deleted_at = deleted_at
 
 
+class UnknownAliasError(NeardupClientError):
+    """There is no such alias: it was dropped, or has another name. What the call is about may be there."""
+
+
 class ConflictError(NeardupClientError):
     """An override contradicts another one, which the message names; nothing was written."""
 
@@ -57,7 +63,7 @@ class MovedError(NeardupClientError):
 
 
 class SwitchedError(NeardupClientError):
-    """The page before is of another signal than `signal`, which answers now: begin at the first page."""
+    """The page before, or a number, is of another signal than `signal`, which answers now: begin at the first page."""
 
     def __init__(self, message: str, status: int | None = None, signal: str = "") -> None:
         super().__init__(message, status)

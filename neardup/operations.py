@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neardup.calls import ApiCalls
+from neardup.calls import Answering, ApiCalls
 from neardup.records import known_values
 
 __all__ = ["OperationCalls", "OperationInfo", "OperationsPage"]
@@ -64,6 +64,7 @@ class OperationCalls:
     """The part of `ApiClient` on bulk moves."""
 
     _calls: ApiCalls
+    _operations: Answering
     page_size: int
 
     def operations_page(self, after: int = 0, limit: int | None = None) -> OperationsPage:
@@ -71,9 +72,15 @@ class OperationCalls:
 
         Raises:
             BadRequestError: The limit is refused.
+            SwitchedError: `after` is a number of another signal.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._calls.get(OperationsPage.from_json, "/v1/operations", after=after, limit=limit)
+        return self._operations_page(after, limit, self._operations if after else Answering())
+
+    def _operations_page(self, after: int, limit: int | None, answering: Answering) -> OperationsPage:
+        page = self._calls.get(OperationsPage.from_json, "/v1/operations", answering, after=after, limit=limit)
+        self._operations = answering
+        return page
 
     def operations(self) -> Iterator[OperationInfo]:
         """All bulk moves by number, read page by page as they are taken.
@@ -82,8 +89,9 @@ class OperationCalls:
             NeardupClientError: As `operations_page`, while it is iterated.
         """
         after: int | None = 0
+        answering = Answering()
         while after is not None:
-            page = self.operations_page(after, min(self.page_size, _OPERATIONS))
+            page = self._operations_page(after, min(self.page_size, _OPERATIONS), answering)
             yield from page.operations
             after = page.next_after
 
@@ -92,9 +100,10 @@ class OperationCalls:
 
         Raises:
             NotFoundError: There is none.
+            SwitchedError: The alias names another signal than the one that gave the last numbers.
             NeardupClientError: See `neardup.errors`.
         """
-        return self._calls.get(OperationInfo.from_json, f"/v1/operations/{number}")
+        return self._calls.get(OperationInfo.from_json, f"/v1/operations/{number}", self._operations)
 
     def pause_operation(self, number: int) -> OperationInfo:
         """The rewriting of the records of a bulk move rests. Readers see the whole move all the same.
@@ -102,6 +111,7 @@ class OperationCalls:
         Raises:
             NotFoundError: There is none.
             BadRequestError: It is not under way.
+            SwitchedError: The alias names another signal than the one that gave the last numbers.
             NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
         """
         return self._steered(number, "pause")
@@ -120,9 +130,10 @@ class OperationCalls:
         Raises:
             NotFoundError: There is none, or it was cancelled by a call whose answer was lost.
             BadRequestError: It is not being planned, or is a forget.
+            SwitchedError: The alias names another signal than the one that gave the last numbers.
             NeardupClientError: See `neardup.errors`; among others, the key is not the one for writing.
         """
         return self._steered(number, "cancel")
 
     def _steered(self, number: int, word: str) -> OperationInfo:
-        return self._calls.post(OperationInfo.from_json, f"/v1/operations/{number}:{word}", {})
+        return self._calls.post(OperationInfo.from_json, f"/v1/operations/{number}:{word}", {}, self._operations)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from core.access import Right, is_loopback
 from core.errors import NeardupError
+from core.first_loads import LoadState
+from stream.alias_places import signal_places
+from stream.bootstrap.loading import servers
 from stream.job_control import JobControl
 from stream.settings import Settings
 
@@ -11,9 +17,37 @@ __all__ = ["MOST_BEHIND", "doubts"]
 MOST_BEHIND = 1000
 """A job with more records before it lags."""
 
+_LOADING = (LoadState.LOADING, LoadState.WAITING, LoadState.READY)
+
 
 def doubts(settings: Settings, signal_name: str) -> list[str]:
-    """Why readers should not be sent to a signal now; nothing if its job runs and does not lag."""
+    """Why readers should not be sent to a signal now.
+
+    Nothing if its job runs and does not lag, no first load is under way, and they find its API where they are sent.
+    """
+    return [*_unreachable(settings, signal_name), *_behind(settings, signal_name), *_loading(settings, signal_name)]
+
+
+def _unreachable(settings: Settings, signal_name: str) -> list[str]:
+    host = urlsplit(signal_places(settings)[signal_name].api).hostname or ""
+    if not is_loopback(host) or is_loopback(settings.signals[signal_name].api.bind_host):
+        return []
+    return [
+        f"its API listens for other machines, and readers there would be sent to {host}, which is their own machine: "
+        f"set `host` or `public_url` in [signals.{signal_name}.api]"
+    ]
+
+
+def _loading(settings: Settings, signal_name: str) -> list[str]:
+    try:
+        with servers(settings, signal_name, Right.READ) as both:
+            load = both.storage.load_status()
+    except NeardupError as error:
+        return [str(error).partition("\n")[0]]
+    return [f"its first load is {load.state}"] if load is not None and load.state in _LOADING else []
+
+
+def _behind(settings: Settings, signal_name: str) -> list[str]:
     control = JobControl(settings, signal_name)
     try:
         job = control.state()

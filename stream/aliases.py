@@ -6,8 +6,9 @@ One change at a time, also while the topic is written: so its last record is wha
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.access import Right
@@ -20,7 +21,10 @@ from stream.alias_topic import send_record
 from stream.errors import NotKnownError
 from stream.settings import Settings
 
-__all__ = ["drop_alias", "known_alias", "listed_aliases", "move_back", "set_alias"]
+__all__ = ["check_free", "drop_alias", "known_alias", "listed_aliases", "move_back", "set_alias"]
+
+_FOLDER_MODE = 0o755
+"""Servers of other users read the file, whatever the umask of who writes it is."""
 
 
 def listed_aliases(settings: Settings) -> dict[str, Alias]:
@@ -35,7 +39,7 @@ def listed_aliases(settings: Settings) -> dict[str, Alias]:
     except BadInputError as error:
         raise BadInputError(
             f"{error}\nit is {file}, and the servers go on with what it said before; take it away, and set each alias "
-            "again with `neardup alias set`"
+            "again with `neardup alias set`, all at once: the first one makes all others unknown until they are set"
         ) from error
 
 
@@ -50,6 +54,17 @@ def known_alias(aliases: Aliases, name: str) -> Alias:
     return aliases[name]
 
 
+def check_free(settings: Settings, name: str) -> None:
+    """Makes sure that an alias may have a name.
+
+    Raises:
+        BadInputError: It is none, or a signal's.
+    """
+    check_name(name)
+    if name in settings.signals:
+        raise BadInputError(f"{name} is a signal: an alias has a name of its own")
+
+
 def set_alias(settings: Settings, name: str, wanted: Alias, expected: str | None = None) -> Alias:
     """Makes an alias name a signal, and tells Kafka, also where it names that one already; returns it as it is now.
 
@@ -61,9 +76,7 @@ def set_alias(settings: Settings, name: str, wanted: Alias, expected: str | None
         UnavailableError: The file is written, and Kafka was not told.
     """
     settings.signal(wanted.signal)
-    check_name(name)
-    if name in settings.signals:
-        raise BadInputError(f"{name} is a signal: an alias has a name of its own")
+    check_free(settings, name)
     return _changed(settings, name, lambda aliases: with_alias(aliases, name, wanted, expected))[name]
 
 
@@ -88,23 +101,37 @@ def move_back(settings: Settings, name: str, since_ms: int, author: str, reason:
     return _changed(settings, name, back)[name]
 
 
-def drop_alias(settings: Settings, name: str) -> None:
-    """Ends an alias, and tells Kafka, also where there is none.
+def drop_alias(settings: Settings, name: str, *, again: bool = False) -> None:
+    """Ends an alias, and tells Kafka.
+
+    Args:
+        settings: Of the deployment.
+        name: Of the alias.
+        again: Tell Kafka also where there is no such alias.
 
     Raises:
         BadInputError: The name is none, or the file is damaged.
+        NotKnownError: There is no such alias.
         DeniedError: This process has no write key.
         UnavailableError: The file is written, and Kafka was not told.
     """
     check_name(name)
-    _changed(settings, name, lambda aliases: without(aliases, name))
+
+    def dropped(aliases: Aliases) -> Aliases:
+        if not again:
+            known_alias(aliases, name)
+        return without(aliases, name)
+
+    _changed(settings, name, dropped)
 
 
 def _changed(settings: Settings, name: str, step: Callable[[Aliases], Aliases]) -> Aliases:
     if credentials(settings, Right.WRITE).authorization() is None:
         raise DeniedError(f"aliases are written with the write key, and there is none in {key_file(settings, 'write')}")
     file = alias_file(settings)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        file.parent.mkdir(parents=True)
+        file.parent.chmod(_FOLDER_MODE)
     with _exclusive(file.parent):
         before = listed_aliases(settings)
         after = step(before)
@@ -117,7 +144,7 @@ def _changed(settings: Settings, name: str, step: Callable[[Aliases], Aliases]) 
 def _tell(settings: Settings, name: str, alias: Alias | None) -> None:
     """Writes the topic."""
     if alias is None:
-        value, done, again = None, f"the alias {name} is dropped", f"neardup alias drop {name}"
+        value, done, again = None, f"the alias {name} is dropped", f"neardup alias drop {name} --again"
     else:
         place = signal_places(settings).get(alias.signal)
         if place is None:
@@ -136,6 +163,10 @@ def _tell(settings: Settings, name: str, alias: Alias | None) -> None:
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
     """Waits for its turn to change the file."""
-    with (folder / "lock").open("w") as lock:
+    # The folder is locked, not a file in it: that would belong to the first user who changes an alias.
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

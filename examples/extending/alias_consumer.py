@@ -9,6 +9,7 @@ import sys
 from kafka import KafkaConsumer, TopicPartition
 
 from neardup.events import Assignment
+from neardup.heads import apply_change
 
 
 def read(bootstrap, topic):
@@ -26,9 +27,8 @@ def heads_of(bootstrap, topic):
     for records, caught_up in read(bootstrap, topic):
         for change in (Assignment.from_json(each.value) for each in records):
             if change.order > seen:  # records may come again after a restart
-                seen, heads[change.image_id] = change.order, change.head
-                if not change.head:  # the image was deleted; or a first load, whose heads are in its files
-                    del heads[change.image_id]
+                seen = change.order
+                apply_change(heads, change)  # of a first load, with the heads in the files of its manifest
         yield heads, caught_up
 
 

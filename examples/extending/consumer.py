@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from kafka import KafkaConsumer
 
 from neardup.events import Assignment
+from neardup.heads import apply_change
 
 
 def newest_heads(values: Iterable[bytes]) -> dict[str, str]:
@@ -19,10 +20,7 @@ def newest_heads(values: Iterable[bytes]) -> dict[str, str]:
         if change.order <= seen:  # records may come again after a restart
             continue
         seen = change.order
-        if change.load is None:  # of a first load, the heads are in the files of its manifest
-            heads[change.image_id] = change.head
-            if not change.head:  # the image was deleted
-                del heads[change.image_id]
+        apply_change(heads, change)  # of a first load, with the heads in the files of its manifest
     return heads
 
 

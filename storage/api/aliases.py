@@ -8,12 +8,13 @@ other signal's API, once the key allows what is asked for. An answer to such a r
 `Neardup-Signal`. A request may carry that header too: another signal then refuses it.
 
 The file is looked at again with each such request, by its inode and times. One that is damaged changes nothing: the
-aliases stay what they were.
+aliases stay what they were. One that the disk or the system does not give is read again a little later.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,9 @@ PREFIX = b"/v1/aliases/"
 HEADER = b"neardup-signal"
 """Of an answer: the signal that gave it. Of a request: the one that is to answer."""
 
+_RETRY_S = 1.0
+"""After this time a file that could not be read is read again, in seconds."""
+
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The file of aliases is damaged, and was since this server started."}
 }
@@ -69,20 +73,29 @@ NO_ALIASES = AliasSettings(None, "", {})
 class FollowedAliases:
     """The aliases as the file has them now, or had them when it could last be read."""
 
-    def __init__(self, settings: AliasSettings, failed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: AliasSettings,
+        failed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Reads the file.
 
         Args:
             settings: Where it is.
             failed: Counts a file that cannot be read, once for each that is found.
+            clock: In seconds.
         """
         self.settings = settings
         self.fault: str | None = None
         """Why the file cannot be read; None: it could."""
         self._failed = failed
+        self._clock = clock
         self._aliases: Mapping[str, Alias] | None = None
         self._seen: tuple[int, ...] | None = ()
         """Tells one content of the file from another; None: there is no file."""
+        self._again_at: float | None = None
+        """When the same content is read once more; None: it was read, or is damaged."""
         self._look()
 
     def all(self) -> Mapping[str, Alias]:
@@ -125,9 +138,10 @@ class FollowedAliases:
             self._aliases = {}
             return
         now = _content(file)
-        if now == self._seen:
+        known = now == self._seen
+        if known and (self._again_at is None or self._clock() < self._again_at):
             return
-        self._seen = now
+        self._seen, self._again_at = now, None
         try:
             if now is None and self._aliases:
                 # The last alias that is dropped leaves an empty file, so one that is gone was taken away.
@@ -135,8 +149,11 @@ class FollowedAliases:
             self._aliases, self.fault = read_aliases(file), None
         except BadInputError as error:
             self.fault = str(error)
-            self._failed()
-            log.error("%s: %s; the aliases stay as they were", file, error)
+            if isinstance(error.__cause__, OSError):  # such as too many open files, which passes
+                self._again_at = self._clock() + _RETRY_S
+            if not known:
+                self._failed()
+                log.error("%s: %s; the aliases stay as they were", file, error)
 
 
 def _content(file: Path) -> tuple[int, ...] | None:
@@ -178,7 +195,8 @@ class AliasPrefix:
         signal = self._aliases.settings.signal.encode()
 
         async def named(message: Any) -> None:
-            if message["type"] == "http.response.start":
+            # Who may not ask is not told that this is the signal.
+            if message["type"] == "http.response.start" and message["status"] not in (401, 403):
                 message = {**message, "headers": [*message["headers"], (HEADER, signal)]}
             await send(message)
 

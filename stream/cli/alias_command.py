@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +25,7 @@ Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the al
 Author = Annotated[str, typer.Option(metavar="NAME", help="Who; without it the user of this machine.")]
 Force = Annotated[bool, typer.Option("--force", help="Also if the signal's job does not run, or lags.")]
 
-app = typer.Typer(no_args_is_help=True, help="Switch readers from one signal to another, and back.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
@@ -31,7 +33,7 @@ def _alias() -> None:
     """Switch readers from one signal to another, and back, while they change nothing.
 
     Readers ask the HTTP API of any signal for /v1/aliases/NAME/..., or follow the topic of aliases. The commands that
-    write need the write key. Given again, they change nothing and tell Kafka again.
+    write need the write key. They switch the readers of the API first, then they tell Kafka.
     """
 
 
@@ -49,6 +51,8 @@ def set_command(
 ) -> None:
     """Make an alias name a signal: a new alias, or one that names another signal so far.
 
+    Given again, it changes nothing, and tells Kafka again.
+
     Examples:
 
         neardup alias set live photos
@@ -56,15 +60,17 @@ def set_command(
         neardup alias set live photos --expect old --reason "loaded and compared"
     """
     from core.aliases import Alias
-    from stream.aliases import listed_aliases, set_alias
+    from stream.aliases import check_free, listed_aliases, set_alias
     from stream.requests import user_name
 
     settings = of(context).running()
+    check_free(settings, name)
     wanted = Alias(settings.signal(signal)[0], _now_ms(), author or user_name(), reason)
     now = listed_aliases(settings).get(name)
     if now is None or now.signal != signal:
         _require_ready(settings, signal, force=force)
-    _tell(name, set_alias(settings, name, wanted, expect))
+    with _ended_by(name, f"neardup alias set {name} {signal}"):
+        _tell(name, set_alias(settings, name, wanted, expect))
 
 
 @app.command("list")
@@ -100,6 +106,9 @@ def list_command(context: typer.Context, as_json: AsJson = False) -> None:
 def back(context: typer.Context, name: Name, reason: Reason = "", author: Author = "", force: Force = False) -> None:
     """Make an alias name the signal that it named before. Given twice, readers are where they were.
 
+    If it was stopped before its end, look with `neardup alias list` first: readers may be back already, and
+    `neardup alias set` with the same signal does the rest.
+
     Examples:
 
         neardup alias back live --reason "fewer copies are found"
@@ -111,11 +120,18 @@ def back(context: typer.Context, name: Name, reason: Reason = "", author: Author
     before = known_alias(listed_aliases(settings), name).previous
     if before is not None:
         _require_ready(settings, settings.signal(before)[0], force=force)
-    _tell(name, move_back(settings, name, _now_ms(), author or user_name(), reason))
+    with _ended_by(name, f"neardup alias set {name} {before}"):
+        _tell(name, move_back(settings, name, _now_ms(), author or user_name(), reason))
 
 
 @app.command()
-def drop(context: typer.Context, name: Name) -> None:
+def drop(
+    context: typer.Context,
+    name: Name,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also if there is no such alias any more: Kafka is told again.")
+    ] = False,
+) -> None:
     """End an alias. Readers that still use it get 404.
 
     Examples:
@@ -124,8 +140,22 @@ def drop(context: typer.Context, name: Name) -> None:
     """
     from stream.aliases import drop_alias
 
-    drop_alias(of(context).running(), name)
+    with _ended_by(name, f"neardup alias drop {name} --again"):
+        drop_alias(of(context).running(), name, again=again)
     line(f"there is no alias {name} any more")
+
+
+@contextmanager
+def _ended_by(name: str, command: str) -> Iterator[None]:
+    """Says what does the rest, if the block is stopped: readers of Kafka may be left behind."""
+    from stream.interrupts import interruptible
+
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt:
+        note(f"`neardup alias list` shows whether {name} was changed; if it was, `{command}` tells Kafka too")
+        raise
 
 
 def _require_ready(settings: Settings, signal: str, *, force: bool) -> None:

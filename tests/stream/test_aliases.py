@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import threading
 from pathlib import Path
 
@@ -76,11 +78,11 @@ def test_the_file_is_written_first_and_the_same_again_tells_kafka(settings: Sett
     topic.down = True
     with pytest.raises(UnavailableError, match="alias set live old"):
         move_back(settings, "live", 3_000, "ann", "")
-    with pytest.raises(UnavailableError, match=r"(?s)live is dropped .*alias drop live"):
+    with pytest.raises(UnavailableError, match=r"(?s)live is dropped .*alias drop live --again"):
         drop_alias(settings, "live")
     assert listed_aliases(settings) == {}
     topic.down = False
-    drop_alias(settings, "live")
+    drop_alias(settings, "live", again=True)
     assert topic.signals() == ["old", "new", None]
 
 
@@ -100,8 +102,22 @@ def test_what_is_wrong_changes_nothing(settings: Settings, topic: FakeAliasTopic
         move_back(settings, "live", 0, "", "")
     with pytest.raises(NotKnownError, match="no alias next"):
         move_back(settings, "next", 0, "", "")
+    with pytest.raises(NotKnownError, match="no alias next"):
+        drop_alias(settings, "next")
     assert listed_aliases(settings) == {"live": OLD}
     assert topic.signals() == ["old"]
+
+
+def test_servers_of_other_users_may_read_the_file(settings: Settings, topic: FakeAliasTopic) -> None:
+    file, umask = alias_file(settings), os.umask(0o077)
+    try:
+        set_alias(settings, "live", OLD)
+        set_alias(settings, "live", NEW)
+    finally:
+        os.umask(umask)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file.parent, file)] == [0o755, 0o644]
+    # Nothing else lies there that would belong to whoever came first.
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_the_way_back_to_a_signal_that_is_gone_is_refused(settings: Settings, topic: FakeAliasTopic) -> None:
@@ -127,7 +143,9 @@ def test_a_damaged_file_is_not_written_over(settings: Settings, topic: FakeAlias
     set_alias(settings, "live", OLD)
     alias_file(settings).write_bytes(b"{")
     for change in (lambda: set_alias(settings, "live", NEW), lambda: drop_alias(settings, "live")):
-        with pytest.raises(BadInputError, match=r"(?s)file of aliases is none.*aliases\.json.*set each alias again"):
+        with pytest.raises(
+            BadInputError, match=r"(?s)file of aliases is none.*aliases\.json.*set each alias again .*all at once"
+        ):
             change()
     assert alias_file(settings).read_bytes() == b"{"
     alias_file(settings).unlink()

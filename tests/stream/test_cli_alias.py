@@ -128,6 +128,56 @@ def test_kafka_that_is_down_is_told_and_the_same_command_mends_it(run: Run, topi
     topic.down = False
     assert run("set", "live", "new")[0] == Exit.OK
     assert topic.signals() == ["new"]
+    topic.down = True
+    assert "run `neardup alias drop live --again`" in run("drop", "live")[2]
+    topic.down = False
+    assert run("drop", "live")[0] == Exit.NOT_FOUND
+    assert run("drop", "live", "--again")[:2] == (Exit.OK, "there is no alias live any more\n")
+    assert topic.signals() == ["new", None]
+
+
+@pytest.mark.parametrize(
+    ("words", "rest", "listed"),
+    [
+        (("set", "live", "new"), "neardup alias set live new", "new"),
+        (("back", "live", "--force"), "neardup alias set live old", "old"),
+        (("drop", "live"), "neardup alias drop live --again", None),
+    ],
+)
+def test_a_command_that_is_stopped_before_kafka_is_told_says_what_does_the_rest(
+    run: Run,
+    topic: FakeAliasTopic,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    rest: str,
+    listed: str | None,
+) -> None:
+    run("set", "live", "old", "--force")
+    if words[0] != "set":
+        run("set", "live", "new")
+    before = topic.signals()
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(aliases, "send_record", stopped)
+        code, _, err = run(*words)
+    assert code == Exit.INTERRUPTED
+    assert f"if it was, `{rest}` tells Kafka too" in " ".join(err.split())
+    assert topic.signals() == before
+    assert [each["signal"] for each in json.loads(run("list", "--json")[1])] == ([listed] if listed else [])
+    assert run(*rest.split()[2:])[0] == Exit.OK
+    assert topic.signals() == [*before, listed]
+
+
+def test_the_help_says_what_readers_do(run: Run) -> None:
+    code, out, _ = run("--help")
+    said = " ".join(out.split())
+    assert code == Exit.OK
+    assert "Readers ask the HTTP API of any signal for /v1/aliases/NAME/..." in said
+    assert "tells Kafka again" in " ".join(run("set", "--help")[1].split())
+    assert "alias list" in run("back", "--help")[1]
 
 
 @pytest.mark.parametrize(
@@ -138,13 +188,17 @@ def test_kafka_that_is_down_is_told_and_the_same_command_mends_it(run: Run, topi
         (("set", "A", "new"), Exit.USAGE, "no name"),
         (("set", "live", "new", "--expect", "old"), Exit.FAILED, "there is no such alias"),
         (("set", "live", "new", "--reason", "x" * 1025), Exit.USAGE, "the reason has 1025 bytes"),
+        (("set", "Live", "old"), Exit.USAGE, "no name"),
+        (("set", "new", "old"), Exit.USAGE, "new is a signal"),
         (("back", "live"), Exit.NOT_FOUND, "no alias live"),
+        (("drop", "live"), Exit.NOT_FOUND, "no alias live"),
         (("drop", "a/b"), Exit.USAGE, "no name"),
     ],
 )
 def test_what_is_wrong_is_refused(
     run: Run, topic: FakeAliasTopic, words: tuple[str, ...], code: Exit, said: str
 ) -> None:
+    """Also if the signal is not ready, as `old` is not: what was typed wrong is told first."""
     found = run(*words)
     assert found[0] == code
     assert said in " ".join(found[2].split())

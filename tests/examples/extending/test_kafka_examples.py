@@ -12,6 +12,8 @@ from typing import Any
 
 import kafka
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core.notifications import EmbeddingSpec, Half, decode
@@ -108,9 +110,20 @@ def test_a_deleted_image_has_no_head() -> None:
     assert newest_heads([*CHANGES, change(5, "c", "")]) == {"a": "a", "b": "a"}
 
 
-def test_a_first_load_is_no_change_of_one_image() -> None:
-    load = FirstLoad("4f0c", "s3://old", "a.json", 3, 3, 2, 1_000, 2_000)
-    assert newest_heads([load_message(load, EPOCH).value, change(4, "b", "a")]) == {"b": "a"}
+def loaded(folder: Path) -> FirstLoad:
+    """Four images in five rows: a later row of an image takes the place of an earlier one."""
+    files = [{"a": "a", "b": None}, {"b": "a", "c": "c", "d": "d"}]
+    (folder / "manifests").mkdir()
+    for number, heads in enumerate(files):
+        pq.write_table(pa.table({"head": [*heads.values()], "image_id": [*heads]}), folder / f"{number}.parquet")
+    names = json.dumps({"files": [{"path": f"{number}.parquet"} for number in range(len(files))]})
+    (folder / "manifests" / "at-t.json").write_text(names, encoding="utf-8")
+    return FirstLoad("4f0c", str(folder), "at-t.json", 5, 4, 3, 1_000, 2_000)
+
+
+def test_the_images_of_a_first_load_are_in_files(tmp_path: Path) -> None:
+    load = load_message(loaded(tmp_path), EPOCH).value
+    assert newest_heads([load, change(5, "d", "a")]) == {"a": "a", "b": "a", "c": "c", "d": "a"}
 
 
 def test_a_new_store_begins_its_numbers_again() -> None:
@@ -228,6 +241,21 @@ def test_an_alias_that_moves_again_before_its_signal_has_caught_up(broker: FakeB
     broker.point("live", "old")
     assert [dict(next(seen)) for _ in range(9)] == [{**HEADS, "d": "a"}] * 9
     assert broker.open == 2
+
+
+def test_an_alias_moves_to_a_signal_that_began_with_a_first_load(broker: FakeBroker, tmp_path: Path) -> None:
+    load = loaded(tmp_path)
+    began = load_message(load, EPOCH).value
+    broker.send("new", began, change(5, "e", "c"), change(6, "d", ""), began)
+    seen = alias_consumer.follow("broker:9092", "aliases", "live")
+    broker.point("live", "old")
+    assert [dict(next(seen)) for _ in range(4)][-1] == HEADS
+    broker.point("live", "new")
+    assert [dict(next(seen)) for _ in range(4)] == [HEADS] * 3 + [{"a": "a", "b": "a", "c": "c", "e": "c"}]
+    later = StoreEpoch(EPOCH.created_ms + 1, "another")
+    broker.send("new", load_message(load, later).value)
+    assert dict(next(seen)) == {"a": "a", "b": "a", "c": "c", "d": "d"}
+    seen.close()
 
 
 def test_the_consumer_of_an_alias_as_a_program(

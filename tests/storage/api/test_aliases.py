@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -203,14 +204,17 @@ def test_a_signal_that_the_settings_do_not_know(red: TestClient, file: Path) -> 
 
 def test_rights_are_those_of_the_path_behind(file: Path) -> None:
     """A key for reading deletes and overrides nothing, by whatever name; and without a key nothing is told."""
+    told: set[tuple[bytes, str, bytes, str]] = set()
     for anyone, known in ((frozenset[Right](), False), (frozenset({Right.READ}), True)):
         order = Order()
         client = client_of("red", file, Access(KEYS, anyone), deletes=order)
         for name, allowed in (("live", 202), ("next", 307), ("nobody", 404)):
             path = f"/v1/aliases/{name}/images/a"
-            assert client.delete(path).status_code == 401
-            refused = client.delete(path, headers=READ_KEY)
+            unknown, refused = client.delete(path), client.delete(path, headers=READ_KEY)
+            assert (unknown.status_code, unknown.json()["error"]) == (401, "no-key")
             assert (refused.status_code, refused.json()["error"]) == (403, "denied")
+            # Whether the alias names this signal, another one, or is none: the answer is the same.
+            told.add((unknown.content, str(unknown.headers), refused.content, str(refused.headers)))
             assert order.deleted == []
             said = {"kind": "forbid", "images": ["a"], "target": "b"}
             assert client.post(f"/v1/aliases/{name}/overrides", json=said, headers=READ_KEY).status_code == 403
@@ -222,6 +226,7 @@ def test_rights_are_those_of_the_path_behind(file: Path) -> None:
         for path in ("/v1/aliases/live/healthz", "/v1/aliases/live/openapi.json"):
             assert client.get(path).status_code == (404 if known else 401)
         assert client.get("/v1/aliases").status_code == (200 if known else 401)
+    assert len(told) == 1
 
 
 def test_what_is_said_behind_an_alias_has_its_author(file: Path) -> None:
@@ -298,6 +303,45 @@ def test_a_damaged_file_changes_nothing_and_is_told(file: Path, caplog: pytest.L
     assert client.get("/v1/aliases").json()["fault"] is None
 
 
+def test_a_file_that_the_system_does_not_give_is_read_a_little_later(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures, now, read = Failures(), [100.0], Path.read_bytes
+    followed = FollowedAliases(AliasSettings(file, "red", PLACES), failures, lambda: now[0])
+    asked: list[Path] = []
+
+    def fails(path: Path) -> bytes:
+        asked.append(path)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    write_aliases(file, {"live": Alias("blue", 3_000)})
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    for now[0] in (100.0, 100.9, 101.0, 101.9):
+        assert followed.one("live").signal == "red"
+    assert (len(asked), failures.count, followed.fault) == (
+        2,
+        1,
+        "the file of aliases cannot be read: Too many open files",
+    )
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert followed.one("live").signal == "red"
+    now[0] = 102.0
+    assert (followed.one("live").signal, followed.fault, failures.count) == ("blue", None, 1)
+
+
+def test_a_new_file_is_read_at_once_after_one_that_the_system_did_not_give(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = FollowedAliases(AliasSettings(file, "red", PLACES), clock=lambda: 100.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+        write_aliases(file, {"live": Alias("blue", 3_000)})
+        assert followed.one("live").signal == "red"
+    write_aliases(file, {"live": Alias("blue", 4_000)})
+    assert followed.one("live").signal == "blue"
+
+
 def test_a_file_that_is_damaged_from_the_start_is_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "aliases.json"
     file.write_bytes(b"{")
@@ -372,11 +416,11 @@ def test_readers_are_answered_while_an_alias_moves(servers: Servers, file: Path)
     readers = [threading.Thread(target=read, args=(at,)) for at in answers]
     for reader in readers:
         reader.start()
-    wanted = 0
     for signal in ["blue", "red"] * 5:
         write_aliases(file, {"live": Alias(signal, 0)})
-        wanted += 3
-        while not failed and min(map(len, answers.values())) < wanted:
+        # The first answer from now on may be one to a request that came before.
+        wanted = {at: len(told) + 3 for at, told in answers.items()}
+        while not failed and any(len(told) < wanted[at] for at, told in answers.items()):
             stop.wait(0.01)
     stop.set()
     for reader in readers:
