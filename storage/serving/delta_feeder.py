@@ -165,13 +165,13 @@ class DeltaFeeder:
             self._asked.clear()
             try:
                 chosen = self._choose()
-            except Exception as error:
+                if chosen is not None:
+                    self._bring_to_its_end(chosen)
+                    continue
+            except Exception as error:  # the edge of the thread, which must outlive whatever happens to one delta
                 known = isinstance(error, NeardupError)
                 log.warning("deltas cannot be looked at: %s", error, exc_info=None if known else error)
                 self._asked.wait(LOOK_S)
-                continue
-            if chosen is not None:
-                self._bring_to_its_end(chosen)
             else:
                 self._asked.wait(LOOK_S if self._waits else None)
 
@@ -183,7 +183,10 @@ class DeltaFeeder:
         return choice.delta
 
     def _count(self) -> None:
-        told = [self._told(each).load for each in self._store.deltas()]
+        try:
+            told = [self._told(each).load for each in self._store.deltas()]
+        except NeardupError:  # whoever brings a delta on meets it too, and waits: the figures stay as they were
+            return
         self._states = Counter(each.state for each in told)
         left = (each for each in told if each.state in (LoadState.LOADING, LoadState.WAITING))
         self._rows_left = sum(max(0, each.rows_total - each.rows_done) for each in left)

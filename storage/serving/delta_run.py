@@ -15,7 +15,7 @@ from core.apart import WorkStopped
 from core.errors import MismatchError, NeardupError, UnavailableError
 from core.first_loads import LoadState
 from core.overrides import MEMBER_KIND
-from storage.errors import WriteError
+from storage.errors import CorruptedError, StorageError
 from storage.interfaces import ClusterStore
 from storage.loading.delta_check import check_apart
 from storage.loading.delta_rows import MemberRecord
@@ -149,14 +149,14 @@ class DeltaRun:
                     self._once()
                 except (_EndedError, WorkStopped):
                     return
-                except (UnavailableError, WriteError, OSError) as error:
+                except Exception as error:  # the edge of the thread: whoever asks must learn why
+                    if not _may_pass(error):
+                        log.error("a delta has failed: %s", error, exc_info=not isinstance(error, NeardupError))
+                        self._fail(str(error) or repr(error))
+                        return
                     self.waits(str(error))
                     wait_s = WAIT_FIRST_S if self.rate.last > before else min(2 * wait_s, _WAIT_MAX_S)
                     self._ended.wait(wait_s)
-                except Exception as error:  # the edge of the thread: whoever asks must learn why
-                    log.error("a delta has failed: %s", error, exc_info=not isinstance(error, NeardupError))
-                    self._fail(str(error) or repr(error))
-                    return
                 else:
                     return
         finally:
@@ -234,3 +234,8 @@ class DeltaRun:
                 self._ended.wait(_WAIT_MAX_S)
             else:
                 return
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may succeed later: what is wrong with a manifest never does, nor does a damaged store."""
+    return isinstance(error, (UnavailableError, StorageError, OSError)) and not isinstance(error, CorruptedError)

@@ -21,6 +21,7 @@ from core.overrides import JOB_KINDS
 from core.types import ImageId
 from manifests.folder import open_folder
 from manifests.manifest import Manifest
+from storage.errors import CorruptedError, StorageError, WriteError
 from storage.loading.delta_report import DeltaReport
 from storage.loading.deltas import Choice
 from storage.loading.run import run_load
@@ -366,6 +367,43 @@ def test_what_cannot_be_looked_at_is_looked_at_again(deployed: Deployment, monke
     deployed.feeder.load(request)
     deployed.until(request, LoadState.LIVE)
     assert not left
+
+
+@pytest.mark.parametrize(
+    "error", [UnavailableError("the store is being reopened"), WriteError("no space"), StorageError("Shutdown")]
+)
+def test_a_store_that_cannot_be_read_for_a_while_is_waited_for(
+    deployed: Deployment, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    rows = fresh_rows(deployed, 100)
+    request = deployed.write("new.json", rows)
+    deployed.feeder.load(request)
+    deployed.until_it(request, lambda report: report.load.rows_done >= 30, most=5)
+    asked = threading.Semaphore(0)
+
+    def down() -> None:
+        asked.release()
+        raise error
+
+    with monkeypatch.context() as away:
+        away.setattr(deployed.store, "snapshot", down)
+        for _ in range(6):
+            assert asked.acquire(timeout=20)
+    live = deployed.until(request, LoadState.LIVE)
+    assert sum(live.counts.values()) == 100
+    assert heads(deployed, rows) == {row.image_id: row.head for row in rows}
+
+
+def test_a_damaged_store_fails_a_delta(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = deployed.write("new.json", fresh_rows(deployed, 10))
+    left = [CorruptedError("a block is damaged")]
+
+    def require(kinds: object) -> None:
+        raise left.pop()
+
+    monkeypatch.setattr(deployed.store, "require_kinds", require)
+    deployed.feeder.load(request)
+    assert "a block is damaged" in deployed.until(request, LoadState.FAILED).load.detail
 
 
 def test_calls_find_the_load_that_they_are_about(deployed: Deployment) -> None:
