@@ -169,8 +169,12 @@ class ManifestWatch:
         return self._told(request.manifest, found.state, found.reports)
 
     def _delta(self, request: LoadRequest) -> Ended | None:
+        """What storage knows goes on by itself. To ask again would undo an abort that came since it was looked at."""
         known = self._storage.load_status(request.manifest_id)
-        report = known if known is not None and known.state in _ENDED else self._storage.load(request)
+        if known is not None and (known.state in _ENDED or known.request.folder):
+            report = known
+        else:  # it was never asked for, or the store was built again and lacks the folder
+            report = self._storage.load(request)
         return self._told(request.manifest, report.state, [report])
 
     def _told(self, name: str, state: LoadState | None, reports: Iterable[LoadReport]) -> Ended | None:

@@ -29,7 +29,7 @@ class DeltaStorage(LoadingServer):
     def __init__(self) -> None:
         super().__init__()
         self.previous: dict[str, str] = {}
-        self.done: set[str] = set()
+        self.taken: dict[str, LoadReport] = {}
         self.ended: dict[str, LoadState] = {}
         self.asked: list[str] = []
 
@@ -40,22 +40,28 @@ class DeltaStorage(LoadingServer):
         self._answer()
         self.asked.append(request.manifest_id)
         before = self.previous[request.manifest_id]
-        if before not in self.done and not self.is_live(before):
+        if not self.is_live(before):
             raise UnavailableError(f"waits for the manifest {before}")
-        state = LoadState.LIVE if request.manifest_id in self.asked[:-1] else LoadState.LOADING
-        if state is LoadState.LIVE:
-            self.done.add(request.manifest_id)
-        return LoadReport(request, state)
+        self.taken[request.manifest_id] = LoadReport(request, LoadState.LOADING)
+        return self.taken[request.manifest_id]
 
     def load_status(self, manifest_id: str = "") -> LoadReport | None:
         found = super().load_status()
         if manifest_id in self.ended:
             return LoadReport(LoadRequest("folder", "d.json", manifest_id, ""), self.ended[manifest_id], "why")
+        if manifest_id in self.taken:
+            report = self.taken[manifest_id]
+            if report.request.folder:  # it goes on
+                self.taken[manifest_id] = replace(report, state=LoadState.LIVE)
+            return report
         return found if found is not None and manifest_id in ("", found.request.manifest_id) else None
 
     def is_live(self, manifest_id: str) -> bool:
-        report = self.report
-        return report is not None and report.state is LoadState.LIVE and report.request.manifest_id == manifest_id
+        reports = (self.report, self.taken.get(manifest_id))
+        return any(
+            each is not None and each.state is LoadState.LIVE and each.request.manifest_id == manifest_id
+            for each in reports
+        )
 
 
 def watched(
@@ -221,6 +227,35 @@ def test_a_delta_that_has_ended_is_not_asked_for_again(end: LoadState) -> None:
     storage.previous = {delta.id: ONE.id}
     assert [each.end for each in run(watched(storage, search, ("d", delta)))] == [End(end)]
     assert storage.asked == []
+
+
+@pytest.mark.parametrize("end", [LoadState.FAILED, LoadState.ABORTED])
+def test_an_end_between_two_calls_is_not_undone(end: LoadState) -> None:
+    class Racing(DeltaStorage):
+        """Right after it has answered that a delta loads, the delta ends."""
+
+        def load_status(self, manifest_id: str = "") -> LoadReport | None:
+            found = super().load_status(manifest_id)
+            if manifest_id in self.taken:
+                self.ended[manifest_id] = end
+            return found
+
+    storage, search = Racing(), LoadingServer()
+    delta = manifest("d", ONE.id)
+    storage.previous = {delta.id: ONE.id}
+    watch = watched(storage, search, ("one", ONE), ("d", delta))
+    assert [each.end for each in run(watch)] == [End.LIVE, End(end)]
+    assert storage.asked == [delta.id]
+
+
+def test_a_delta_that_a_store_knows_from_the_order_alone_is_asked_for() -> None:
+    storage, search = DeltaStorage(), LoadingServer()
+    delta = manifest("d", ONE.id)
+    storage.previous = {delta.id: ONE.id}
+    storage.taken = {delta.id: LoadReport(LoadRequest("", "", delta.id, ""), LoadState.WAITING)}
+    watch = watched(storage, search, ("one", ONE), ("d", delta))
+    assert [each.end for each in run(watch)] == [End.LIVE, End.LIVE]
+    assert storage.asked == [delta.id]
 
 
 def test_many_deltas_take_turns() -> None:
