@@ -34,6 +34,9 @@ SCHEME = "s3://"
 _PIECE = 8 << 20
 """One request reads so much; it is repeated by itself if its connection is lost."""
 
+_SPARE_BYTES, _SPARE_SHARE = 1 << 30, 0.05
+"""A download leaves so much of its disk free, the larger of both: others write there, as the store its verdicts."""
+
 _TRIES = 5
 """Of one request, with growing pauses of some seconds in all."""
 
@@ -142,11 +145,7 @@ class S3Folder(Folder):
             stream = self._fs.open_input_file(f"{self._root}/{file.path}")
         with stream:
             check_size(told, file, stream.size())
-            free = shutil.disk_usage(spool).free
-            if free < file.size:
-                raise UnavailableError(
-                    f"{told} has {file.size} bytes, and the disk of {spool} has {free} left: make room, then go on"
-                )
+            _check_room(told, file.size, spool)
             digest = hashlib.sha256()
             with full_disk_told(str(spool)), copy.open("wb") as written:
                 while True:
@@ -157,6 +156,16 @@ class S3Folder(Folder):
                     digest.update(piece)
                     written.write(piece)
         check_bytes(told, file, file.size, digest.hexdigest())
+
+
+def _check_room(path: str, size: int, spool: Path) -> None:
+    disk = shutil.disk_usage(spool)
+    spare = max(_SPARE_BYTES, int(_SPARE_SHARE * disk.total))
+    if disk.free < size + spare:
+        raise UnavailableError(
+            f"{path} has {size} bytes, and the disk of {spool} has {disk.free} left, of which {spare} stay free for "
+            "what else is written there: make room, then go on"
+        )
 
 
 @contextmanager

@@ -117,12 +117,20 @@ def test_a_uri_must_name_a_bucket(uri: str) -> None:
         S3Folder(uri)
 
 
-def test_a_spool_without_room_is_told(server: SmallS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")(100, 99, 1)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(UnavailableError, match=r"has 12800000 bytes, and the disk of .* has 1 left"):
+@pytest.mark.parametrize(("total", "spare"), [(10 << 30, 1 << 30), (100 << 30, 5 << 30)])
+def test_a_download_leaves_room_for_others(
+    server: SmallS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int, spare: int
+) -> None:
+    def has(free: int) -> None:
+        usage = namedtuple("usage", "total used free")(total, total - free, free)
+        monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+
+    has(len(CONTENT) + spare - 1)
+    with pytest.raises(UnavailableError, match=rf"has 12800000 bytes, and .* has \d+ left, of which {spare} stay free"):
         fetched(server, tmp_path)
     assert not [path for method, path in server.requests if method == "GET"]
+    has(len(CONTENT) + spare)
+    assert fetched(server, tmp_path) == CONTENT
 
 
 def test_drafts_lie_where_they_are_asked_to(server: SmallS3, tmp_path: Path) -> None:
