@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,11 @@ log = logging.getLogger(__name__)
 
 WAIT_FIRST_S, _WAIT_MAX_S = 1.0, 30.0
 """How soon it is tried again what was in the way, at first and at last."""
+
+PART_BYTES = 524_288
+"""Rows wait for those before them to be acknowledged when keys and values of both have more bytes than this. One write
+must be one batch of the sender: of two, the second may arrive where the first fails, and the last row that is applied
+then hides those that are missing."""
 
 _TELL_S = 5.0
 """Metrics are told so often how far it is."""
@@ -206,8 +211,8 @@ class DeltaRun:
             except MismatchError as error:
                 raise UnavailableError(str(error)) from error
             self._required = True
-        messages = [Message(each.row, each.key, each.value, HEADERS) for each in records]
-        self._connection.use(lambda sender: sender.send(messages, self._ended.is_set))
+        for part in _parts(Message(each.row, each.key, each.value, HEADERS) for each in records):
+            self._connection.use(partial(self._send, part))
 
     def pause(self, seconds: float) -> None:
         """See `DeltaWatch.pause`."""
@@ -215,6 +220,9 @@ class DeltaRun:
         self._changed.clear()
         if self._ended.is_set():
             raise _EndedError
+
+    def _send(self, messages: Sequence[Message], sender: Sender) -> Sequence[int]:
+        return sender.send(messages, self._ended.is_set)
 
     def _once(self) -> None:
         assert self._parts.settings is not None
@@ -234,6 +242,20 @@ class DeltaRun:
                 self._ended.wait(_WAIT_MAX_S)
             else:
                 return
+
+
+def _parts(messages: Iterable[Message]) -> Iterator[Sequence[Message]]:
+    """Messages in their order, at most `PART_BYTES` of them at once; a larger one alone."""
+    part: list[Message] = []
+    size = 0
+    for each in messages:
+        if part and size + each.size > PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += each.size
+    if part:
+        yield part
 
 
 def _may_pass(error: Exception) -> bool:

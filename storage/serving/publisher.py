@@ -1,8 +1,9 @@
 """Sends messages to Kafka: acknowledged by all replicas, in order, one batch per partition at a time.
 
 The order holds under failures for these reasons. Records wait in the producer (`linger_ms`) until the whole chunk is
-there, and leave as one batch per partition. A batch is acknowledged or fails as a whole. After a failure the sender is
-closed, so no later record can overtake one that failed. Retries within a batch are idempotent.
+there, and leave as one batch per partition, if they fit into one (`batch_size`): whoever sends bounds its chunks. A
+batch is acknowledged or fails as a whole. After a failure the sender is closed, so no later record can overtake one
+that failed. Retries within a batch are idempotent.
 """
 
 from __future__ import annotations

@@ -30,13 +30,14 @@ from storage.records import RowExample
 from storage.rocks.store import RocksStore
 from storage.serving import delta_feeder, delta_run
 from storage.serving import storage_pb2 as pb
+from storage.serving.assignments import Message
 from storage.serving.delta_feeder import DeltaFeeder
 from storage.serving.delta_messages import delta_of, deltas_message
 from storage.serving.delta_run import FeederParts
 from storage.serving.first_loads import FirstLoads
 from storage.serving.loads import Loads, no_loads
 from storage.serving.metrics import StorageMetrics
-from tests.support.fake_topic import FakeTopic
+from tests.support.fake_topic import FakeSender, FakeTopic
 from tests.support.loadable import (
     LOADED_LOG,
     LoadableRow,
@@ -392,6 +393,29 @@ def test_a_store_that_cannot_be_read_for_a_while_is_waited_for(
     live = deployed.until(request, LoadState.LIVE)
     assert sum(live.counts.values()) == 100
     assert heads(deployed, rows) == {row.image_id: row.head for row in rows}
+
+
+def test_rows_go_in_parts_that_are_one_batch_each(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = deployed.write("new.json", fresh_rows(deployed, 100))
+    parts: list[list[int]] = []
+    send = FakeSender.send
+
+    def noted(sender: FakeSender, messages: Sequence[Message], stopping: Callable[[], bool]) -> Sequence[int]:
+        parts.append([each.size for each in messages])
+        return send(sender, messages, stopping)
+
+    monkeypatch.setattr(FakeSender, "send", noted)
+    monkeypatch.setattr(delta_run, "PART_BYTES", 1_000)
+    deployed.topic.failures = iter([None, None, None, 0, None, 1])
+    deployed.feeder.load(request)
+    live = deployed.until(request, LoadState.LIVE)
+    assert sum(live.counts.values()) == 100
+    assert max(len(each) for each in parts) > 1
+    assert max(sum(each) for each in parts) <= 1_000
+    seen = -1
+    for row in deployed.topic.numbers:  # no row goes before one that may be missing
+        assert row <= seen + 1
+        seen = max(seen, row)
 
 
 def test_a_damaged_store_fails_a_delta(deployed: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
