@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from core.types import Cause, ImageId, Move
-from storage.arrivals import earliest_arrival
+from storage.arrivals import MOST_READ, earliest_arrival
 from storage.memory import MemoryStore
 from storage.testing.decisions import deletes, founds, put, replays
 
 
-def earliest(store: MemoryStore, images: int) -> int:
+def earliest(store: MemoryStore, images: int, most_read: int = MOST_READ) -> int:
     with store.snapshot() as view:
-        return earliest_arrival(view, images)
+        return earliest_arrival(view, images, most_read)
 
 
 def test_nothing_has_arrived() -> None:
@@ -35,3 +35,13 @@ def test_the_earliest_of_the_last_images(images: int, expected: int) -> None:
     put(store, *moved)
     put(store, *[deletes(20 + at, name, name) for at, name in enumerate(names[:6])])
     assert earliest(store, images) == expected
+
+
+@pytest.mark.parametrize(("most_read", "expected"), [(10, 0), (11, 29), (13, 27), (20, 20)])
+def test_no_more_of_the_history_is_read_than_asked_for(most_read: int, expected: int) -> None:
+    """Images 0 to 9 arrived at 20 to 29. Then as many were deleted, as a manifest may bring millions of rows."""
+    store = MemoryStore()
+    names = [ImageId(f"i{number}") for number in range(10)]
+    put(store, *[founds(number, name) for number, name in enumerate(names)])
+    put(store, *[deletes(10 + at, name, name) for at, name in enumerate(names)])
+    assert earliest(store, 10, most_read) == expected
