@@ -24,7 +24,7 @@ digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 made_from() { [[ -f $1 && $(cat "$1") == "$2" ]]; }
 
 wants_s3() { [[ ${S3:-0} != 0 || -d $s3_plugin ]]; }
-jars_fit() { made_from "$jars_stamp" "$jars_digest" && { ! wants_s3 || [[ -d $s3_plugin ]]; }; }
+jars_fit() { made_from "$jars_stamp" "$jars_digest" && { ! wants_s3 || compgen -G "$s3_plugin/*.jar" >/dev/null; }; }
 
 # --- what the machine must have -------------------------------------------------------------------------------------
 

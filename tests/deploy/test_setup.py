@@ -209,10 +209,13 @@ def test_the_plugin_for_s3_is_fetched_when_asked_for_and_kept(
     assert fetched.read_text().split() == ["kafka", "flink", "s3"]
     assert (made / "jvm" / "lib" / "plugins" / "s3" / "s3.jar").exists()
     assert run(S3="1").stdout == run().stdout == ""
+    (made / "jvm" / "lib" / "plugins" / "s3" / "s3.jar").unlink()
+    assert run().returncode == 0
+    assert (made / "jvm" / "lib" / "plugins" / "s3" / "s3.jar").exists()
     with (made / "jvm" / "pom.xml").open("a") as pom:
         pom.write("<!-- another version -->\n")
     assert run().returncode == 0
-    assert fetched.read_text().split() == ["kafka", "flink", "s3"] * 2
+    assert fetched.read_text().split() == ["kafka", "flink", "s3"] * 3
 
 
 def test_a_checkout_that_is_set_up_is_left_alone(

@@ -33,6 +33,8 @@ def test_it_is_asked_for_only_where_it_is_needed(settings: Settings, in_s3: Sett
     with pytest.raises(MissingPieceError, match=r"signals\.photos\.manifests is in S3.*run `make setup S3=1`"):
         s3_plugin(in_s3)
     (jars / "plugins" / "s3").mkdir(parents=True)
+    with pytest.raises(MissingPieceError, match="was not fetched"):
+        s3_plugin(in_s3)
     jar = jars / "plugins" / "s3" / "flink-s3.jar"
     jar.touch()
     assert s3_plugin(in_s3) == [jar]
