@@ -6,7 +6,7 @@
 | `neardup.signal` | the name of the signal, and name, version and dimension of its two embeddings |
 | `neardup.terms` | fingerprint of the settings that `terms` were made with; empty: there are none |
 | `neardup.code` | fingerprint of the settings that `code` and `founding_code` were made with; empty: there are none |
-| `neardup.model` | version of the model that gave `probability`; empty: not known |
+| `neardup.model` | version of the model that gave `probability`, at most 1,024 bytes; empty: not known |
 | `neardup.rule` | what chose the clusters, in a few words |
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.errors import BadInputError
+from core.notifications import MAX_WORDS_BYTES
 
 __all__ = ["FORMAT", "FileMetadata"]
 
@@ -27,13 +28,22 @@ _PREFIX = "neardup."
 
 @dataclass(frozen=True, slots=True)
 class FileMetadata:
-    """The metadata of one file."""
+    """The metadata of one file.
+
+    Raises:
+        BadInputError: The version of the model is too long for the records that carry it.
+    """
 
     signal: str
     terms: str = ""
     code: str = ""
     model: str = ""
     rule: str = ""
+
+    def __post_init__(self) -> None:
+        length = len(self.model.encode())
+        if length > MAX_WORDS_BYTES:
+            raise BadInputError(f"the metadata neardup.model has {length} bytes, the limit is {MAX_WORDS_BYTES}")
 
     def encoded(self) -> dict[str, str]:
         """The metadata as keys and values."""
@@ -45,7 +55,8 @@ class FileMetadata:
         """Reads the metadata of a file. Other keys are ignored.
 
         Raises:
-            BadInputError: The file is of another format, or says for no signal what it is; without the file's name.
+            BadInputError: The file is of another format, says for no signal what it is, or names a model too long;
+                without the file's name.
         """
         told = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
         found = {key.removeprefix(_PREFIX): value for key, value in told.items() if key.startswith(_PREFIX)}

@@ -26,7 +26,6 @@ from manifests.columns import Places
 from manifests.rows import NumberedBatch
 from storage import codec
 from storage.cursor import U16, U32, packed_text
-from storage.limits import MAX_TEXT_BYTES
 
 __all__ = ["ASCENDING", "FOUNDING", "Codes", "LoadedRows", "MakeCodes", "RowWriter"]
 
@@ -84,7 +83,7 @@ class RowWriter:
         codes = self._checked_codes(batch, names)
         blobs = _blobs(codes, batch.images.search, batch.images.score)
         own_codes = _rows_of(codes)
-        versions = packed_text(_short("neardup.model", numbered.file.metadata.model)) + packed_text("")
+        versions = packed_text(numbered.file.metadata.model) + packed_text("")
         replaced = _between(self.superseded, first, first + len(codes))
         found = LoadedRows(rows=len(codes))
         images, edges, history, history_of, embeddings, founding = (
@@ -192,9 +191,3 @@ def _between(ascending: NDArray[np.int64], first: int, end: int) -> set[int]:
     """Those numbers from one on and before another."""
     low, high = np.searchsorted(ascending, [first, end])
     return set(ascending[low:high].tolist())
-
-
-def _short(name: str, text: str) -> str:
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        raise BadInputError(f"the metadata {name} has more than {MAX_TEXT_BYTES} bytes")
-    return text

@@ -159,6 +159,18 @@ def test_metadata_is_required_and_must_fit(tmp_path: Path) -> None:
         read(tmp_path / "b")
 
 
+def test_the_version_of_a_model_fits_into_the_records_that_carry_it(tmp_path: Path) -> None:
+    longest = {**MADE.encoded(), "neardup.model": "é" * 512}
+    table = pq.read_table(write(tmp_path / "a"))
+    pq.write_table(table.replace_schema_metadata(longest), tmp_path / "b")
+    read(tmp_path / "b")
+    pq.write_table(table.replace_schema_metadata({**longest, "neardup.model": "é" * 512 + "x"}), tmp_path / "c")
+    with pytest.raises(BadInputError, match=r"neardup\.model has 1025 bytes, the limit is 1024"):
+        read(tmp_path / "c")
+    with pytest.raises(BadInputError, match=r"neardup\.model has 1025 bytes"):
+        FileMetadata("photos", model="m" * 1_025)
+
+
 def test_metadata_comes_back() -> None:
     encoded = {key.encode(): value.encode() for key, value in MADE.encoded().items()}
     assert FileMetadata.decoded({**encoded, b"pandas": b"{}"}) == MADE
