@@ -82,6 +82,8 @@ class ManifestWatch:
         self._begun: set[str] = set()
         """The ids of the snapshots that this life has asked for: before this log, then."""
         self._waiting: dict[str, str] = {}
+        self._away: str | None = None
+        """Why storage could not be asked for anything at the last look; None: it could."""
 
     @property
     def known(self) -> list[Watched]:
@@ -90,8 +92,8 @@ class ManifestWatch:
 
     @property
     def waiting(self) -> Mapping[str, str]:
-        """Of these, by name, those that did not go on at the last look, and why."""
-        return self._waiting
+        """Of these, by name, those that did not go on when they were asked for last, and why."""
+        return self._waiting if self._away is None else dict.fromkeys(self._known, self._away)
 
     def add(self, name: str, content: bytes | None, problem: str = "") -> Ended | None:
         """Takes a file of the folder.
@@ -117,16 +119,17 @@ class ManifestWatch:
 
     def look(self) -> list[Ended]:
         """Asks the servers for what comes next; returns what has ended by now."""
-        self._waiting = {}
         if not self._known:
             return []
         try:
             last = self._storage.load_status()
         except NeardupError as error:
-            self._waiting = dict.fromkeys(self._known, str(error))
+            self._away = str(error)
             return []
+        self._away = None
         found = []
         for each in self._turn():
+            self._waiting.pop(each.name, None)
             try:
                 end = self._step(each, last)
             except NeardupError as error:

@@ -267,6 +267,16 @@ def test_many_deltas_take_turns() -> None:
     assert len(storage.asked) == DELTAS_AT_ONCE
     run(watch, 2)
     assert set(storage.asked) == {each.id for each in deltas}
+    waits = {f"{number}.json": f"waits for the manifest {THREE.id}" for number in range(len(deltas))}
+    for _ in range(5):  # also those that were not asked for just now
+        assert watch.waiting == waits
+        watch.look()
+    storage.down = True
+    watch.look()
+    assert watch.waiting == dict.fromkeys(waits, "down")
+    storage.down = False
+    watch.look()
+    assert watch.waiting == waits
 
 
 def test_a_server_that_cannot_take_manifests_refuses() -> None:

@@ -8,8 +8,10 @@ import pickle
 import pytest
 from pyflink.common import Row
 
-from core.first_loads import LoadState
+from core.errors import UnavailableError
+from core.first_loads import LoadReport, LoadRequest, LoadState
 from manifests.manifest import Kind, Manifest, ManifestFile
+from operators.manifest_watch import DELTAS_AT_ONCE
 from operators.sealed_state import StateDamagedError, seal
 from operators.step import ServerAddress
 from operators.watch import AWAY_MS, LOOK_MS, WatchFunction
@@ -104,6 +106,24 @@ def test_what_waits_is_said_once_and_looked_at_less_often(caplog: pytest.LogCapt
         "manifest one.json is live",
     ]
     assert counted(flink) == {"manifests_seen_total": 1, "live": 1}
+
+
+def test_many_that_wait_are_said_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    class Waiting(LoadingServer):
+        """Takes no delta yet."""
+
+        def load(self, request: LoadRequest) -> LoadReport:
+            raise UnavailableError("no first load is live yet")
+
+    flink = Harness(Watch(Waiting(), LoadingServer()))
+    names = [f"{number}.json" for number in range(2 * DELTAS_AT_ONCE + 1)]
+    with caplog.at_level(logging.INFO):
+        for number, name in enumerate(names):
+            rows = ManifestFile(f"data/{number}.parquet", 3, 100, "0" * 64)
+            flink.send(file(Manifest(Kind.DELTA, [rows], ONE.id).encoded(), name))
+        flink.advance(20 * AWAY_MS)
+    assert counted(flink)["manifests_waiting"] == len(names)
+    assert sorted(record.message.split()[1] for record in caplog.records) == sorted(names)
 
 
 def test_files_that_are_no_manifests_are_named_and_counted(caplog: pytest.LogCaptureFixture) -> None:
