@@ -117,12 +117,14 @@ def choose(deltas: Iterable[DeltaProgress], first_load: str, previous: Callable[
     Args:
         deltas: All that are known, in the order in which they were asked for.
         first_load: The id of the manifest that the store began with.
-        previous: Reads which manifest a delta follows; raises as `asked_manifest`.
+        previous: Reads which manifest a delta follows; raises as `asked_manifest`. A folder that does not answer is
+            asked once: each time may take a minute, while deltas of other folders could go.
     """
     known = list(deltas)
     live = {first_load} | {each.request.manifest_id for each in known if each.state is LoadState.LIVE}
     chosen: DeltaProgress | None = None
     waits: dict[str, str] = {}
+    away: dict[str, str] = {}
     for each in known:
         if each.state is not LoadState.LOADING:
             continue
@@ -131,18 +133,25 @@ def choose(deltas: Iterable[DeltaProgress], first_load: str, previous: Callable[
             waits[manifest_id] = "its rows are known from the order alone: load it again"
         elif chosen is not None:
             waits[manifest_id] = f"waits until the manifest {chosen.request.manifest_id} is done"
-        elif (why := _why_not(each, live, previous)) is None:
+        elif (why := _why_not(each, live, previous, away)) is None:
             chosen = each
         else:
             waits[manifest_id] = why
     return Choice(chosen, waits)
 
 
-def _why_not(delta: DeltaProgress, live: set[str], previous: Callable[[DeltaProgress], str | None]) -> str | None:
+def _why_not(
+    delta: DeltaProgress, live: set[str], previous: Callable[[DeltaProgress], str | None], away: dict[str, str]
+) -> str | None:
+    """Why a delta may not go; None: it may. `away` has folders that do not answer, and gets others."""
+    folder = delta.request.folder
+    if folder in away:
+        return away[folder]
     try:
         before = previous(delta)
     except UnavailableError as error:
-        return str(error)
+        away[folder] = str(error)
+        return away[folder]
     except (BadInputError, MismatchError):  # it fails where it is read again
         return None
     return None if before in live else f"waits for the manifest {before}"

@@ -346,14 +346,30 @@ def test_the_first_that_follows_what_is_live_goes() -> None:
 
 def test_one_whose_folder_is_away_or_not_known_lets_others_go() -> None:
     def away(progress: DeltaProgress) -> str | None:
-        if progress == known(5):
+        if progress.request.folder == "/away":
             raise UnavailableError("no such host")
         return FIRST
 
-    choice = choose([known(7, folder=""), known(5), known(6)], FIRST, away)
+    choice = choose([known(7, folder=""), known(5, folder="/away"), known(6)], FIRST, away)
     assert choice.delta == known(6)
     assert choice.waits[f"{5:032x}"] == "no such host"
     assert "load it again" in choice.waits[f"{7:032x}"]
+
+
+def test_a_folder_that_does_not_answer_is_asked_once() -> None:
+    asked: list[str] = []
+
+    def away(progress: DeltaProgress) -> str | None:
+        asked.append(progress.request.manifest_id)
+        if progress.request.folder == "s3://away":
+            raise UnavailableError("no such host")
+        return FIRST
+
+    others = [known(number, folder="s3://away") for number in range(3, 9)]
+    choice = choose([*others, known(2)], FIRST, away)
+    assert choice.delta == known(2)
+    assert asked == [f"{3:032x}", f"{2:032x}"]
+    assert choice.waits == {each.request.manifest_id: "no such host" for each in others}
 
 
 @pytest.mark.parametrize("error", [BadInputError("damaged"), MismatchError("replaced")])
