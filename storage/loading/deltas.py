@@ -233,6 +233,8 @@ def write_rows(records: Iterator[MemberRecord], watch: DeltaWatch, pace: Pace, l
             if window.still_s(watch.clock()) >= STILL_S:
                 waiting = len(window.ahead)
                 watch.waits(f"{waiting} rows are in the order, and nobody decides them: does the job run?")
+            else:
+                watch.doing("")
             watch.pause(_LOOK_S)
             continue
         if fresh:

@@ -180,6 +180,21 @@ def test_a_job_that_decides_nothing_is_told() -> None:
     assert world.said[-1] == ""
 
 
+def test_a_job_that_decides_again_is_waited_for_no_longer_at_the_last_rows_too() -> None:
+    world = World(apply=0)
+    waits: list[bool] = []
+
+    def wakes() -> None:
+        waits.append(world.said[-1] != "")
+        world.apply = 1 if world.now_s > 2 * STILL_S else 0
+
+    world.on_pause = wakes
+    write_rows(records(0, 2), world, Pace(0))
+    assert world.rows == [0, 1]
+    assert True in waits  # while both rows are in the order, and after the first of them is decided it ends
+    assert waits[-1] is False
+
+
 def test_a_pace_bounds_the_rows_of_a_second() -> None:
     world = World()
     write_rows(records(0, 100), world, Pace(20.0))
