@@ -28,7 +28,8 @@ class RowResult(StrEnum):
     ELSEWHERE_FORBIDDEN = "elsewhere_forbidden"
     """Somebody has forbidden that it shares a cluster with a member there, so it founds its own."""
     ELSEWHERE_HEAD_GONE = "elsewhere_head_gone"
-    """The head that the row names is unknown, or was deleted with its cluster, so the image founds its own."""
+    """The head that the row names is unknown, was deleted with its cluster, or was deleted as a member of another one.
+    So the image founds its own cluster."""
     STAYS_HEAD = "stays_head"
     """An earlier version of the image is a head that has other members, so it stays one."""
     UNSCORED = "unscored"
