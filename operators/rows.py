@@ -68,7 +68,9 @@ KEYED_IN_FLIGHT_TYPE = Types.ROW([SEQUENCE_KEY_TYPE, BYTES_TYPE])
 """What search and score emit."""
 
 FILE_ROW_TYPE = Types.ROW([Types.STRING(), BYTES_TYPE, Types.STRING()])
-"""A file: its name, its content (none: it cannot be read), and why it cannot be read (none: it can)."""
+"""A file: its name, its content (none: it cannot be read), and why it cannot be read (none: it can). Where the name
+begins with a dot: a word on the folder, and why that does not answer (none: it does). The word ends with `-` and when
+it was said, in milliseconds since the epoch."""
 
 KEYED_FILE_TYPE = Types.ROW([SEQUENCE_KEY_TYPE, FILE_ROW_TYPE])
 """What the source of files emits."""

@@ -1,7 +1,8 @@
 """Loads the manifests of a folder as they appear: files in, calls to the two servers out. No image passes through here.
 
 What to ask for is decided by `operators.manifest_watch`; this class connects it to Flink. Nothing raises: what cannot
-go on waits, and a timer asks again. The log tells once that a manifest waits, and how each one ended.
+go on waits, and a timer asks again. The log tells once that a manifest waits, and how each one ended. A folder that
+does not answer counts as one manifest that waits, since nobody knows what lies there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ AWAY_MS = 5_000
 """The same, while a manifest waits."""
 
 _KEPT = "the list of manifests"
+_HEARD = "what is known of the folder of manifests"
 
 
 class _Storage(LoadingStorage, Protocol):
@@ -50,7 +52,7 @@ class _Search(LoadingSearch, Protocol):
 
 
 class WatchFunction(KeyedProcessFunction):  # type: ignore[misc]
-    """Rows (name, content, problem) of the files of a folder in, nothing out."""
+    """Rows (name, content, problem) of the files of a folder in, and of the folder itself; nothing out."""
 
     def __init__(self, folder: str, log_id: str, storage: ServerAddress, search: ServerAddress) -> None:
         """Keeps settings.
@@ -77,6 +79,7 @@ class WatchFunction(KeyedProcessFunction):  # type: ignore[misc]
         """Called by Flink at the start of the task."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._saved = runtime_context.get_state(ValueStateDescriptor("manifests", StateBytes()))
+        self._heard = runtime_context.get_state(ValueStateDescriptor("folder", StateBytes()))
         self._metrics = WatchMetrics(runtime_context)
         self._watch: ManifestWatch | None = None
         self._written = b""
@@ -93,9 +96,13 @@ class WatchFunction(KeyedProcessFunction):  # type: ignore[misc]
                 client.close()
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Sequence[Any]:
-        """Takes a file. A timer asks the servers."""
+        """Takes a file, or a word on the folder. A timer asks the servers."""
         watch = self._resumed()
         name, content, problem = value[0], value[1], value[2]
+        if name.startswith("."):
+            self._hear(name, problem or "")
+            self._settle(watch, [], ctx.timer_service(), wait_ms=AWAY_MS)
+            return ()
         self._metrics.seen()
         ended = watch.add(name, None if content is None else bytes(content), problem or "")
         self._settle(watch, [] if ended is None else [ended], ctx.timer_service(), wait_ms=0)
@@ -116,6 +123,20 @@ class WatchFunction(KeyedProcessFunction):  # type: ignore[misc]
             self._watch = ManifestWatch(self._folder, self._log_id, self._storage, self._search, known)
         return self._watch
 
+    def _hear(self, word: str, problem: str) -> None:
+        """Keeps a word on the folder, unless a later one came before it: Flink reads what is listed in any order."""
+        said_ms = int(word.rpartition("-")[2])
+        if said_ms > self._folder_said()[0]:
+            self._heard.update(seal(json.dumps([said_ms, problem]).encode()))
+            if problem:
+                log.warning("the folder of manifests %s does not answer: %s", self._folder, problem)
+
+    def _folder_said(self) -> tuple[int, str]:
+        """When the last word on the folder was said, and why it does not answer; empty: it does."""
+        kept = self._heard.value()
+        said_ms, problem = json.loads(unseal(kept, _HEARD)) if kept else (0, "")
+        return said_ms, problem
+
     def _settle(self, watch: ManifestWatch, ended: Sequence[Ended], timers: TimerService, wait_ms: int) -> None:
         for each in ended:
             self._metrics.ended(each.end)
@@ -130,8 +151,10 @@ class WatchFunction(KeyedProcessFunction):  # type: ignore[misc]
         if now != self._written:
             self._saved.update(now)
             self._written = now
-        self._metrics.state(len(watch.known), len(watch.waiting))
-        if watch.known and not self._armed:
+        away = self._folder_said()[1] != ""
+        self._metrics.state(len(watch.known), len(watch.waiting) + away)
+        # Also while the folder is away: a task that starts again tells the metric at the next timer.
+        if (watch.known or away) and not self._armed:
             timers.register_processing_time_timer(timers.current_processing_time() + wait_ms)
             self._armed = True
 

@@ -27,6 +27,8 @@ def folder_stream(
 ) -> DataStream:
     """Rows (0, (name, content, problem)) of all files of a folder, those of now and those to come.
 
+    Some say of the folder itself whether it answers, at first and when that changes (`operators.rows.FILE_ROW_TYPE`).
+
     Args:
         env: The environment.
         uid: Names the source in snapshots. Another one begins with all files again.

@@ -15,11 +15,18 @@ import org.slf4j.LoggerFactory;
  *
  * <p>A folder that does not answer counts as empty until it does. The log says so once, where Flink's own lists would say
  * so at each look.
+ *
+ * <p>At the first look, and whenever that changes, the list also has a path that is no file: a word to the reader whether
+ * the folder answers. A path is read once, so each word has the time in its name, and a name that no listed file has.
  */
 public final class FolderFiles implements FileEnumerator, FileEnumerator.Provider {
     private static final Logger LOG = LoggerFactory.getLogger(FolderFiles.class);
 
+    private static final String AWAY = ".away-";
+    private static final String ANSWERS = ".answers-";
+
     private final String suffix;
+    private transient boolean told;
     private transient boolean away;
 
     public FolderFiles(String suffix) {
@@ -53,13 +60,32 @@ public final class FolderFiles implements FileEnumerator, FileEnumerator.Provide
             if (away) {
                 LOG.info("{} answers again", folder);
             }
-            away = false;
+            tell(false, folder, splits);
         } catch (Exception error) {
             if (!away) {
                 LOG.warn("{} cannot be listed, and is looked at again: {}", folder, error.toString());
             }
-            away = true;
+            tell(true, folder, splits);
         }
+    }
+
+    private void tell(boolean isAway, Path folder, List splits) {
+        if (!told || away != isAway) {
+            Path word = new Path(folder, (isAway ? AWAY : ANSWERS) + System.currentTimeMillis());
+            splits.add(new FileSourceSplit(word.toString(), word, 0L, 0L, 0L, 0L));
+        }
+        told = true;
+        away = isAway;
+    }
+
+    /** Whether a path is a word on the folder. */
+    static boolean isWord(Path path) {
+        return isAway(path) || path.getName().startsWith(ANSWERS);
+    }
+
+    /** Whether it is the word that the folder does not answer. */
+    static boolean isAway(Path path) {
+        return path.getName().startsWith(AWAY);
     }
 
     private static FileSourceSplit split(FileStatus file) {

@@ -17,6 +17,8 @@ import org.apache.flink.types.Row;
  *
  * <p>No file fails the task. One that cannot be read is tried again for a minute, on the thread that reads files, so
  * that checkpoints go on. Then its element has the problem instead of the bytes.
+ *
+ * <p>A word on the folder (FolderFiles) is an element without bytes, with a problem if the folder does not answer.
  */
 public final class WholeFiles implements BulkFormat {
     private static final int TRIES = 60;
@@ -63,6 +65,10 @@ public final class WholeFiles implements BulkFormat {
             if (done) {
                 return null;
             }
+            if (FolderFiles.isWord(path)) {
+                boolean away = FolderFiles.isAway(path);
+                return element(path.getName(), null, away ? "it cannot be listed; the log of the job manager says why" : null);
+            }
             byte[] bytes = null;
             String problem = null;
             try {
@@ -71,13 +77,17 @@ public final class WholeFiles implements BulkFormat {
                 problem = error.toString();
             }
             tries++;
-            SingletonResultIterator batch = new SingletonResultIterator();
             if (bytes == null && tries < TRIES) {
                 pause();
-                return batch;
+                return new SingletonResultIterator();
             }
+            return element(path.getName(), bytes, problem);
+        }
+
+        private BulkFormat.RecordIterator element(String name, byte[] bytes, String problem) {
             done = true;
-            Row file = Row.of(new Object[] {path.getName(), bytes, problem});
+            SingletonResultIterator batch = new SingletonResultIterator();
+            Row file = Row.of(new Object[] {name, bytes, problem});
             batch.set(Row.of(new Object[] {Integer.valueOf(0), file}), CheckpointedPosition.NO_OFFSET, 1L);
             return batch;
         }

@@ -36,7 +36,9 @@ def test_a_manifest_that_appears_is_loaded(
 ) -> None:
     root, run = tmp_path / "old", runner(capsys.readouterr)
     with watching(tmp_path, str(root), monkeypatch) as stack:
-        (root / "manifests").mkdir(parents=True)  # the service began without it
+        eventually(lambda: True if waiting(stack) == 1 else None, 60, lambda: "nobody says that the folder is away")
+        (root / "manifests").mkdir(parents=True)
+        eventually(lambda: True if waiting(stack) == 0 else None, 60, lambda: "nobody says that the folder is there")
         (root / "manifests" / "notes.json").write_text("not a manifest")
         clusters = write_manifest(run, tmp_path, str(root), "first")
         eventually(lambda: True if rows_done(stack) >= OLD // 8 else None, 60, lambda: "nothing is loaded")
@@ -101,11 +103,20 @@ def await_loaded(stack: Stack, clusters: dict[str, str]) -> None:
 
 def ends(stack: Stack) -> dict[str, int]:
     """How many files of the folder ended in which way, as the running job counts them."""
-    page = httpx.get(f"http://127.0.0.1:{stack.settings.flink.taskmanager_metrics_port}/metrics").text
-    found = {}
-    for line in page.splitlines():
-        if "_neardup_end_manifests_ended_total{" in line:
-            labels, _, count = line.rpartition(" ")
-            end = labels.partition('end="')[2].partition('"')[0]
-            found[end] = found.get(end, 0) + int(float(count))
+    found: dict[str, int] = {}
+    for labels, count in samples(stack, "_neardup_end_manifests_ended_total"):
+        end = labels.partition('end="')[2].partition('"')[0]
+        found[end] = found.get(end, 0) + count
     return {end: count for end, count in found.items() if count}
+
+
+def waiting(stack: Stack) -> int:
+    """How many manifests wait, as the running job says."""
+    return sum(count for _, count in samples(stack, "_neardup_manifests_waiting"))
+
+
+def samples(stack: Stack, metric: str) -> list[tuple[str, int]]:
+    """The labels and the value of each series of a metric of the task manager."""
+    page = httpx.get(f"http://127.0.0.1:{stack.settings.flink.taskmanager_metrics_port}/metrics").text
+    lines = [line.rpartition(" ") for line in page.splitlines() if f"{metric}{{" in line and line[0] != "#"]
+    return [(labels, int(float(count))) for labels, _, count in lines]

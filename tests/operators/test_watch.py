@@ -108,6 +108,26 @@ def test_what_waits_is_said_once_and_looked_at_less_often(caplog: pytest.LogCapt
     assert counted(flink) == {"manifests_seen_total": 1, "live": 1}
 
 
+def test_a_folder_that_does_not_answer_counts_as_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    flink, storage, search = started()
+    flink.send(Row(".answers-1700000000001", None, None))
+    assert counted(flink) == {}
+    flink.send(Row(".away-1700000000002", None, "it cannot be listed"))
+    assert [record.message for record in caplog.records] == [
+        "the folder of manifests folder does not answer: it cannot be listed"
+    ]
+    assert counted(flink) == {"manifests_waiting": 1}
+    again = flink.restart(Watch(storage, search))
+    again.advance(AWAY_MS)
+    assert counted(again) == {"manifests_waiting": 1}
+    again.send(Row(".answers-1700000000004", None, None))
+    again.send(Row(".away-1700000000003", None, "it cannot be listed"))  # comes late
+    assert counted(again) == {}
+    again.advance(AWAY_MS)
+    assert again.timers("processing") == []
+    assert (len(caplog.records), storage.begun) == (1, [])
+
+
 def test_many_that_wait_are_said_once_each(caplog: pytest.LogCaptureFixture) -> None:
     class Waiting(LoadingServer):
         """Takes no delta yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def listed(jvm: Any, files: Any, *folders: Path) -> list[Any]:
 
 
 def names(splits: list[Any]) -> list[str]:
-    return sorted(str(split.path().getName()) for split in splits)
+    """Those of files; a word on the folder without its time."""
+    return sorted(re.sub(r"^(\.[a-z]+)-\d{13}$", r"\1", str(split.path().getName())) for split in splits)
 
 
 def reader(jvm: Any, path: Path, most_bytes: int = 100) -> Any:
@@ -55,18 +57,33 @@ def test_files_of_the_folder_itself_are_listed(jvm: Any, tmp_path: Path) -> None
         (tmp_path / name).write_text("x")
     (tmp_path / "below.json").mkdir()
     (tmp_path / "below.json" / "c.json").write_text("x")
-    assert names(listed(jvm, jvm.neardup.FolderFiles(".json").create(), tmp_path)) == ["a.json", "b c%20.json"]
+    files = jvm.neardup.FolderFiles(".json").create()
+    assert names(listed(jvm, files, tmp_path)) == [".answers", "a.json", "b c%20.json"]
+    assert names(listed(jvm, files, tmp_path)) == ["a.json", "b c%20.json"]
 
 
 def test_a_folder_that_is_away_is_empty_until_it_answers(jvm: Any, tmp_path: Path) -> None:
     folder, files = tmp_path / "later", jvm.neardup.FolderFiles(".json")
-    assert listed(jvm, files, folder) == []
+    words = listed(jvm, files, folder)
+    assert names(words) == [".away"]
     assert listed(jvm, files, folder) == []
     folder.mkdir()
     (folder / "a.json").write_text("x")
-    assert names(listed(jvm, files, folder)) == ["a.json"]
+    words += listed(jvm, files, folder)
+    assert names(words) == [".answers", ".away", "a.json"]
     bucket = jvm.org.apache.flink.core.fs.Path("nowhere://bucket/manifests")
-    assert not files.enumerateSplits(to_jarray(jvm.org.apache.flink.core.fs.Path, [bucket]), 1).toArray()
+    (word,) = files.enumerateSplits(to_jarray(jvm.org.apache.flink.core.fs.Path, [bucket]), 1).toArray()
+    assert names([word]) == [".away"]
+    told = {}
+    for split in words:
+        opened = reader(jvm, Path(split.path().getPath()))
+        told[names([split])[0]] = element(opened.readBatch())
+        assert opened.readBatch() is None
+    assert told == {
+        ".away": (0, words[0].path().getName(), None, "it cannot be listed; the log of the job manager says why"),
+        ".answers": (0, words[-1].path().getName(), None, None),
+        "a.json": (0, "a.json", b"x", None),
+    }
 
 
 @pytest.mark.parametrize(
