@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 from kafka import KafkaAdminClient
 
 from core.dead_letters import DeadLetter, parse_dead_letter
@@ -234,7 +235,7 @@ def eventually(ask: Callable[[], T | None], timeout_s: float, tell: Callable[[],
     while True:
         try:
             found = ask()
-        except (OSError, ServiceError, NeardupClientError):
+        except (OSError, ServiceError, NeardupClientError, httpx.HTTPError):
             found = None
         if found is not None:
             return found
