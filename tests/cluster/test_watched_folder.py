@@ -13,7 +13,7 @@ import pytest
 
 from stream.local.resolved import resolved_toml
 from tests.support.moto_s3 import AWS
-from tests.support.old_images import OLD, PACED, Run, expected_heads, export, old_id, rows_done, runner
+from tests.support.old_images import OLD, PACED, Run, expected_heads, export, manifest_ends, old_id, rows_done, runner
 from tests.support.stack import ROOT, Stack, eventually, running, sample_rows, stack_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -52,9 +52,11 @@ def test_a_manifest_that_appears_is_loaded(
         stack.await_count(OLD + len(copies) + len(fresh))
 
         # The job was submitted again, and asked once more for all that is there.
-        assert ends(stack) == {"live": 1, "unreadable": 1}
+        assert manifest_ends(stack) == {"live": 1, "unreadable": 1}
         write_manifest(run, tmp_path, str(root), "second", skip=OLD + 100)
-        eventually(lambda: ends(stack).get("refused"), 60, lambda: f"the files ended as {ends(stack)}")
+        eventually(
+            lambda: manifest_ends(stack).get("refused"), 60, lambda: f"the files ended as {manifest_ends(stack)}"
+        )
         stack.publish(later := sample_rows(5, skip=OLD + 50))
         stack.await_heads([row.image_id for row in later])
 
@@ -64,7 +66,11 @@ def test_a_manifest_that_appears_is_loaded(
         delta = ("--to", str(root), "--name", "third", "--delta", "--previous", "first", "--head", "image_id")
         assert run("bootstrap", "convert", str(file), *delta)[0] == 0
         assert stack.await_heads(new) == {each: each for each in new}
-        eventually(lambda: True if ends(stack)["live"] == 2 else None, 60, lambda: f"the files ended as {ends(stack)}")
+        eventually(
+            lambda: True if manifest_ends(stack)["live"] == 2 else None,
+            60,
+            lambda: f"the files ended as {manifest_ends(stack)}",
+        )
         assert stack.problems() == []
         code, said = run("verify", "--against", "index", "--json")
         assert (code, json.loads(said)["index_problems"]) == (0, {})
@@ -81,7 +87,7 @@ def test_a_manifest_that_appears_in_s3_is_loaded(
     with watching(tmp_path, root, monkeypatch) as stack:
         clusters = write_manifest(run, tmp_path, root, "first")
         await_loaded(stack, clusters)
-        assert ends(stack) == {"live": 1}
+        assert manifest_ends(stack) == {"live": 1}
         stack.publish(later := sample_rows(5, skip=OLD))
         stack.await_heads([row.image_id for row in later])
 
@@ -98,16 +104,7 @@ def write_manifest(run: Run, tmp_path: Path, root: str, name: str, skip: int = 0
 def await_loaded(stack: Stack, clusters: dict[str, str]) -> None:
     """Waits until old images have the heads that they came with, and the watcher of the job knows it."""
     assert stack.await_heads(list(clusters), timeout_s=180) == clusters
-    eventually(lambda: ends(stack).get("live"), 120, lambda: f"the files ended as {ends(stack)}")
-
-
-def ends(stack: Stack) -> dict[str, int]:
-    """How many files of the folder ended in which way, as the running job counts them."""
-    found: dict[str, int] = {}
-    for labels, count in samples(stack, "_neardup_end_manifests_ended_total"):
-        end = labels.partition('end="')[2].partition('"')[0]
-        found[end] = found.get(end, 0) + count
-    return {end: count for end, count in found.items() if count}
+    eventually(lambda: manifest_ends(stack).get("live"), 120, lambda: f"the files ended as {manifest_ends(stack)}")
 
 
 def waiting(stack: Stack) -> int:

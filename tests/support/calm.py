@@ -2,7 +2,8 @@
 
 After faults a service must hold what this one holds (law 9): heads and members, places, tombstones, the last verdicts,
 the requests that were applied, and as many changes, each of the same record. So each record was decided once. What
-people said in between is said to the second service too, and comes into its order at the same positions.
+people said in between is said to the second service too, and comes into its order at the same positions. If the service
+began with a first load, the second one begins with it too.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ from typing import Any
 
 from core.access import Right
 from core.dead_letters import BadRecord
-from core.notifications import decode_joined
+from core.first_loads import LoadRequest
+from core.notifications import decode_joined, image_id_of, placed_image
 from core.overrides import ListedOverride, OverrideKind
-from core.protos.joined_pb2 import JoinedImage, JoinedReplay
+from core.protos.joined_pb2 import JoinedReplay
 from core.types import ImageId, Lookup
 from search.serving.client import SearchClient
 from storage.overrides.relations import Tie, relations
 from stream.access import credentials
+from stream.bootstrap.loading import servers as both_servers
+from stream.bootstrap.loading import until_live
 from tests.support.sequence import Sequenced, servers
 from tests.support.stack import Stack, eventually
 from tests.support.unscored import last_seen_by, unscored_records
 
-__all__ = ["Calm", "Held", "calm_service", "overrides_of"]
+__all__ = ["Began", "Calm", "Held", "calm_service", "overrides_of"]
 
 LOG_ID = "calm"
 """The log of the calm service. Its first record is the first of all logs that there were."""
@@ -56,12 +60,24 @@ class Held:
     rollbacks: int
 
 
+@dataclass(frozen=True, slots=True)
+class Began:
+    """What both services began with; by default nothing."""
+
+    request: LoadRequest | None = None
+    """The first load. The second service has a log of its own."""
+    rows: int = 0
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """The head of each image of it."""
+
+
 @dataclass
 class Calm:
     """The second service, and what it has applied."""
 
     stack: Stack
     sequence: Sequenced
+    began: Began = Began()
     logs: list[list[bytes]] = field(default_factory=list)
     """The records of earlier topics `joined` of the service under test, which are gone."""
     seen: dict[int, int] = field(default_factory=dict)
@@ -74,7 +90,8 @@ class Calm:
             For each position that was decided without scores: the place that it hid.
         """
         logs = self._logs(tested)
-        hiding = eventually(lambda: unscored_records(tested, logs), _PATIENCE_S, lambda: "Kafka does not answer")
+        base = self.began.rows
+        hiding = eventually(lambda: unscored_records(tested, logs, base), _PATIENCE_S, lambda: "Kafka does not answer")
         new = sorted({place for place in hiding.values() if place not in self.seen})
         # One that no search has found is hidden at its own place, also in an index that is put back.
         self.seen |= dict(zip(new, new, strict=True)) | last_seen_by(tested, new, f"calm-{time.time_ns()}")
@@ -93,22 +110,23 @@ class Calm:
         """
         order = [record for log in self._logs(tested) for record in log]
         decoded = list(map(decode_joined, order))
-        ids = {ImageId(each.image_id) for each in decoded if not isinstance(each, BadRecord)}
-        joined = {ImageId(each.image_id) for each in decoded if isinstance(each, JoinedImage)}
+        ids = set(map(ImageId, self.began.heads))
+        ids |= {image_id_of(each) for each in decoded if not isinstance(each, BadRecord)}
+        joined = {ImageId(image.image_id) for each in decoded if (image := placed_image(each)) is not None}
         assert joined >= set(sent), f"{len(set(sent) - joined)} images were never joined"
         held = _look_up(tested, ids)
         missing = joined - held.memberships.keys() - held.tombstones.keys()
         assert not missing, f"{len(missing)} images have no head, such as {sorted(missing)[:5]}"
         assert tested.problems() == []
         assert _together(tested, held) == []
-        assert held.position.offset == len(order) - 1, "storage has not applied the whole order"
-        published = _await_published(tested, held)
+        assert held.position.offset == self.began.rows + len(order) - 1, "storage has not applied the whole order"
+        published = _await_published(tested, held, self.began.heads)
         hiding = self.note_unscored(tested)
         before = self.sequence.taken
         unscored = {
             position: max(position, self.seen.get(place, position))
             for position, place in hiding.items()
-            if position >= before
+            if position >= self.began.rows + before
         }
         self._take_overrides(tested)
         self.sequence.take(order[before:], unscored)
@@ -118,6 +136,7 @@ class Calm:
         _same("tombstone", held.tombstones, expected.tombstones)
         _same("request", held.requests, expected.requests)
         _same("verdict", held.verdicts, expected.verdicts)
+        _same("delta", _rows_of_deltas(tested), _rows_of_deltas(self.stack))
         self._check_changes(published, expected)
         eventually(
             lambda: None if _wrong_places(tested, held) else True,
@@ -154,7 +173,9 @@ class Calm:
         """As many changes, and of the images that changed more than once, each change by the same record."""
         with self.stack.storage() as storage:
             changes = storage.describe().history_number
-        assert len(published) == changes, f"{len(published)} changes of heads, {changes} in the calm run"
+        loaded = len(self.began.heads)
+        ours_in_all = loaded + len(published)
+        assert ours_in_all == changes, f"{ours_in_all} changes of heads, {changes} in the calm run"
         times = Counter(each["image_id"] for each in published)
         often = {image_id for image_id, number in times.items() if number > 1 and image_id in expected.memberships}
         ours: dict[str, list[tuple[Any, ...]]] = {}
@@ -167,6 +188,7 @@ class Calm:
                 image_id: [
                     (each.offset, each.place, each.version, each.head or "", each.cause, each.matched)
                     for each in api.history(image_id)
+                    if each.history_number > loaded
                 ]
                 for image_id in often
             }
@@ -174,10 +196,22 @@ class Calm:
 
 
 @contextmanager
-def calm_service(folder: Path, signals: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Calm]:
-    """A second service with empty folders, for a signal with these settings, or for the sample's photos."""
-    with servers(folder, signals) as stack, closing(Sequenced(LOG_ID, stack, batch=64)) as sequence:
-        yield Calm(stack, sequence)
+def calm_service(
+    folder: Path, signals: Mapping[str, Mapping[str, Any]] | None = None, began: Began = Began()
+) -> Iterator[Calm]:
+    """A second service, for a signal with these settings, or for the sample's photos.
+
+    Args:
+        folder: Where it keeps all.
+        signals: The settings of the signal, without addresses.
+        began: What it begins with, as the service under test.
+    """
+    with servers(folder, signals) as stack:
+        if began.request is not None:
+            with both_servers(stack.settings, None, Right.WRITE) as both:
+                until_live(replace(began.request, log_id=LOG_ID), both.storage, both.search, lambda found: None)
+        with closing(Sequenced(LOG_ID, stack, batch=64, base=began.rows, epoch=began.rows)) as sequence:
+            yield Calm(stack, sequence, began)
 
 
 def overrides_of(stack: Stack) -> list[ListedOverride]:
@@ -229,17 +263,24 @@ def _same(what: str, ours: Mapping[Any, object], theirs: Mapping[Any, object]) -
     assert not differing, f"{len(differing)} differ in {what}:\n{shown}"
 
 
-def _await_published(tested: Stack, held: Lookup) -> list[dict[str, Any]]:
-    """All published changes, each once, once they lead to the heads that storage holds."""
+def _rows_of_deltas(stack: Stack) -> dict[str, object]:
+    """What became of the rows of each delta, by the id of its manifest."""
+    with stack.storage() as storage:
+        found = storage.deltas()
+    return {each.load.request.manifest_id: (each.load.rows_done, dict(each.counts), each.examples) for each in found}
+
+
+def _await_published(tested: Stack, held: Lookup, began: Mapping[str, str]) -> list[dict[str, Any]]:
+    """All published changes since the service began with these heads, once they lead to those that storage holds."""
     with tested.storage() as storage:
         last = int(storage.describe().history_number)
     heads = {image_id: each.head for image_id, each in held.memberships.items()}
 
     def complete() -> list[dict[str, Any]] | None:
         found = _published(tested)
-        now = {each["image_id"]: each["head"] for each in found}
+        now = {**began, **{each["image_id"]: each["head"] for each in found}}
         same = {image_id: head for image_id, head in now.items() if head} == heads  # a deleted image has none
-        return found if same and len(found) == last else None
+        return found if same and len(began) + len(found) == last else None
 
     return eventually(complete, _PATIENCE_S, lambda: "the published changes do not lead to the store's heads")
 
@@ -247,14 +288,18 @@ def _await_published(tested: Stack, held: Lookup) -> list[dict[str, Any]]:
 def _published(tested: Stack) -> list[dict[str, Any]]:
     """The published changes by number. They may come twice, but not out of order.
 
-    Numbers begin again with each epoch of the store, and what an earlier epoch said no longer counts.
+    Numbers begin again with each epoch of the store, and what an earlier epoch said no longer counts. A first load has
+    the first numbers, in one record, which is left out.
     """
-    epoch = 0
+    epoch = loaded = 0
     changes: list[dict[str, Any]] = []
     for change in tested.assignments():
         if change["epoch"] > epoch:
-            epoch, changes = change["epoch"], []
-        number = change["history_number"]
+            epoch, loaded, changes = change["epoch"], 0, []
+        if change["epoch"] == epoch and change["load"] is not None:
+            loaded = change["history_number"]
+            continue
+        number = change["history_number"] - loaded
         assert number <= len(changes) + 1, f"change {number} follows {len(changes)}"
         if change["epoch"] == epoch and number == len(changes) + 1:
             changes.append(change)

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,7 +17,7 @@ from stream.bootstrap.loading import Servers
 from stream.cli.main import main
 from tests.support.stack import PHOTOS, SAMPLE, Stack
 
-__all__ = ["OLD", "PACED", "Run", "expected_heads", "export", "old_id", "rows_done", "runner"]
+__all__ = ["OLD", "PACED", "Run", "expected_heads", "export", "manifest_ends", "old_id", "rows_done", "runner"]
 
 OLD, ROWS_PER_S = 400, 40.0
 """How many images are loaded, and how fast, so that there is time to kill what loads them."""
@@ -69,3 +70,18 @@ def rows_done(stack: Stack) -> int:
     """How many rows both servers have."""
     with closing(Servers(stack.settings, None, Right.READ)) as both:
         return min(each.rows_done if each else 0 for each in (both.storage.load_status(), both.search.load_status()))
+
+
+def manifest_ends(stack: Stack) -> dict[str, int]:
+    """How many files of the watched folder ended in which way, as the job counts them; none while it is down."""
+    try:
+        page = httpx.get(f"http://127.0.0.1:{stack.settings.flink.taskmanager_metrics_port}/metrics").text
+    except httpx.HTTPError:  # the task manager starts
+        return {}
+    found: dict[str, int] = {}
+    for line in page.splitlines():
+        if "_neardup_end_manifests_ended_total{" in line:
+            labels, _, count = line.rpartition(" ")
+            end = labels.partition('end="')[2].partition('"')[0]
+            found[end] = found.get(end, 0) + int(float(count))
+    return {end: count for end, count in found.items() if count}

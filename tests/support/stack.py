@@ -66,7 +66,7 @@ def stack_settings(data: Path, signals: Mapping[str, Mapping[str, Any]] | None =
             **signal,
             "search": server(),
             "scorer": server(),
-            "storage": server(),
+            "storage": {**signal.get("storage", {}), **server()},
             "api": {"port": next(ports)},
             "job_metrics_port": next(ports),
         }

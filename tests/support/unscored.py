@@ -19,7 +19,7 @@ from tests.support.stack import Stack
 __all__ = ["last_seen_by", "unscored_images", "unscored_records"]
 
 
-def unscored_records(stack: Stack, logs: Sequence[Sequence[bytes]]) -> dict[int, int]:
+def unscored_records(stack: Stack, logs: Sequence[Sequence[bytes]], base: int = 0) -> dict[int, int]:
     """The positions of the records that were decided without scores, and the place that each has hidden.
 
     That is the place of the image: of a replay an earlier one, unless the index could not find the image there. A
@@ -28,18 +28,19 @@ def unscored_records(stack: Stack, logs: Sequence[Sequence[bytes]]) -> dict[int,
     Args:
         stack: At rest; its dead letters and changes are published.
         logs: The records of each topic `joined` that there was, the newest last.
+        base: The position of the first of them.
 
     Raises:
         AssertionError: A dead letter is not a record of the order, or an image that was written unscored has none.
     """
-    bases = [0, *accumulate(len(log) for log in logs)][: len(logs)]
+    bases = list(accumulate((len(log) for log in logs[:-1]), initial=base))
     positions = set()
     for dead in stack.dead_letters():
         if dead.source.topic != stack.signal.topic("joined") or dead.reason not in OF_IMAGES:
             continue
         offset = dead.source.offset
         found = [
-            base + offset for base, log in zip(bases, logs, strict=True) if log[offset : offset + 1] == [dead.payload]
+            start + offset for start, log in zip(bases, logs, strict=True) if log[offset : offset + 1] == [dead.payload]
         ]
         assert found, f"the dead letter of offset {offset} is not a record of `joined`"
         positions.update(found)
