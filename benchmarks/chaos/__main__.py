@@ -17,6 +17,8 @@ faults:
     python -m benchmarks.chaos --faults 10 --only power       one kind alone
     python -m benchmarks.chaos --replay 2000                  one replay of so many images, and deletes, while every
                                                               part is killed
+    python -m benchmarks.chaos --manifests                    a first load and deltas from a watched folder, while the
+                                                              parts that they need are killed ten times each
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.faults import CALM_FAULTS, FAULTS
+from benchmarks.chaos.loading import PACED, begins_with, load_under_kills, old_images
 from benchmarks.chaos.loads import idle_connections, stalled_readers
 from benchmarks.chaos.replaying import replay_under_kills
 from benchmarks.chaos.requests import Asking, Requests
@@ -41,7 +44,7 @@ from benchmarks.chaos.storm import compared, rage, rounds
 from benchmarks.chaos.traced import TracedImages, asks_for_trace
 from benchmarks.chaos.world import World
 from benchmarks.machine import measured_with, write_results
-from tests.support.calm import Held, calm_service
+from tests.support.calm import Began, Held, calm_service
 from tests.support.faulty_model import SWITCH_VARIABLE
 from tests.support.flow import Flow, ordinary_and_abuse
 from tests.support.power_cut import DurableFiles
@@ -49,6 +52,7 @@ from tests.support.stack import PHOTOS, running, sample_rows, stack_settings
 
 _RESULT = Path("var/bench/chaos.json")
 _REPLAY_RESULT = Path("var/bench/chaos_replay.json")
+_MANIFESTS_RESULT = Path("var/bench/chaos_manifests.json")
 _FOLDER = Path("var/chaos").absolute()
 
 
@@ -59,21 +63,30 @@ def main() -> int:
     chance = random.Random(arguments.seed)
     switch = _FOLDER / "scorer-fails"
     os.environ[SWITCH_VARIABLE] = str(switch)
-    signals = {"photos": {**PHOTOS, "model_class": "tests.support.faulty_model:FaultyModel"}}
-    settings = stack_settings(_FOLDER / "stack", signals)
+    photos = {**PHOTOS, "model_class": "tests.support.faulty_model:FaultyModel"}
+    old, began = None, Began()
+    if arguments.manifests is not None:
+        photos |= {**PACED, "manifests": str(_FOLDER / "watched")}
+        old = old_images(random.Random(arguments.seed + 5))
+    settings = stack_settings(_FOLDER / "stack", {"photos": photos})
+    if old is not None:
+        began = begins_with(old, settings, _FOLDER / "calm-manifests")
     durable = DurableFiles(settings.data_dir, _FOLDER / "recorder")
     started = time.monotonic()
     with ExitStack() as context:
-        calm = context.enter_context(calm_service(_FOLDER / "calm"))
+        calm = context.enter_context(calm_service(_FOLDER / "calm", began=began))
         context.enter_context(durable.recorded())
         stack = context.enter_context(running(settings))
         durable.keep_all()
         flow = Flow(stack, ordinary_and_abuse(sample_rows(), arguments.seed), arguments.rate, asks_for_trace)
         requests = Requests(stack, flow, random.Random(arguments.seed + 1))
-        asking = _asking(requests, arguments.seed) if arguments.replay is None else ()
+        asking = _asking(requests, arguments.seed) if arguments.replay is None and old is None else ()
         world = World(stack, flow, durable, chance, switch, requests, asking, calm, TracedImages(flow))
         if arguments.replay is not None:
             figures = replay_under_kills(world, arguments.replay, _tell)
+            held = compared(world)
+        elif old is not None:
+            figures = load_under_kills(world, old, arguments.manifests, _tell)
             held = compared(world)
         else:
             figures, held = _rage(world, arguments, context)
@@ -85,7 +98,7 @@ def main() -> int:
         **figures,
         "held": True,
     }
-    write_results(_RESULT if arguments.replay is None else _REPLAY_RESULT, result)
+    write_results(_result(arguments), result)
     faults = sum(figures["by_kind"].values())
     print(
         f"\n{faults} faults, {held.images} images, {held.deleted} deleted, {held.replays} replays in the order, "
@@ -95,6 +108,12 @@ def main() -> int:
     for name, times in sorted(figures["by_kind"].items()):
         print(f"  {times:4} {name}")
     return 0
+
+
+def _result(arguments: argparse.Namespace) -> Path:
+    if arguments.manifests is not None:
+        return _MANIFESTS_RESULT
+    return _RESULT if arguments.replay is None else _REPLAY_RESULT
 
 
 def _rage(world: World, arguments: argparse.Namespace, context: ExitStack) -> tuple[dict[str, Any], Held]:
@@ -134,8 +153,17 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=300, help="how many faults (default: 300)")
     parser.add_argument("--per-round", type=int, default=15, help="faults before all must be back (default: 15)")
-    parser.add_argument(
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
         "--replay", type=int, metavar="IMAGES", help="kill every part while one replay of so many images runs"
+    )
+    modes.add_argument(
+        "--manifests",
+        type=int,
+        nargs="?",
+        const=10,
+        metavar="KILLS",
+        help="kill each part that a load needs so often (10) while a snapshot and deltas are loaded",
     )
     parser.add_argument("--rate", type=float, default=10.0, help="images per second (default: 10)")
     parser.add_argument("--seed", type=int, default=20261121, help="seed of the order and moments of the faults")

@@ -1,20 +1,28 @@
-"""The order of the faults in the long fault test. Its run is `make chaos`."""
+"""The order of the faults in the long fault test, and its manifests. Its run is `make chaos`."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.chaos.faults import CALM_FAULTS, FAULTS
+from benchmarks.chaos.loading import VICTIMS, begins_with, old_images, planned_kills
+from benchmarks.chaos.manifests import DELTAS, OldImages, write_manifest
 from benchmarks.chaos.replaying import decided_once
 from benchmarks.chaos.requests import Asking
 from benchmarks.chaos.storm import DISK_LOST, TRACED_ON, rounds
 from core.errors import BadInputError
+from core.manifest_rows import RowResult
 from core.protos.joined_pb2 import JoinedRecord, JoinedReplay, Origin
-from tests.support.stack import eventually
+from manifests.checking import check_manifest
+from manifests.folder import open_folder, read_manifest
+from stream.bootstrap.signal import load_signal, value_checks
+from tests.support.stack import eventually, sample_rows, stack_settings
 
 
 @pytest.mark.parametrize("count", [1, 7, 30, 300, 500])
@@ -118,3 +126,50 @@ def test_what_was_decided_twice_or_never_is_named(
 ) -> None:
     with pytest.raises(AssertionError, match=message):
         decided_once(ORDER, changes, "r", replayed, {"gone"})
+
+
+@pytest.mark.parametrize("kills", [1, 10])
+def test_each_part_that_a_load_needs_is_killed_as_often_as_was_asked_for(kills: int) -> None:
+    in_load, in_deltas = planned_kills(kills, random.Random(1))
+    assert Counter(kill.part for kill in (*in_load, *in_deltas)) == dict.fromkeys(VICTIMS, kills)
+    for each in (in_load, in_deltas):
+        assert [kill.at for kill in each] == sorted(kill.at for kill in each)
+    assert bool(in_load) == (kills > 1)
+
+
+@pytest.fixture(scope="module")
+def old() -> OldImages:
+    return old_images(random.Random(1))
+
+
+def test_manifests_are_sound_and_rows_contradict_what_is_there(old: OldImages, tmp_path: Path) -> None:
+    settings = stack_settings(tmp_path / "data")
+    signal, checks, folder = load_signal(settings), value_checks(settings), open_folder(str(tmp_path))
+    began = begins_with(old, settings, tmp_path)
+    assert began.request is not None
+    manifest = read_manifest(folder, began.request.manifest)
+    assert (manifest.id, manifest.rows) == (began.request.manifest_id, began.rows)
+    found = check_manifest(folder, "first.json", signal, checks, tmp_path)
+    assert (found.faults.count, found.images) == (0, len(began.heads))
+    assert found.superseded
+
+    deltas = old.deltas([replace(row, image_id=f"live-{row.image_id}") for row in sample_rows(3 * DELTAS)])
+    assert {row.result for delta in deltas for row in delta.rows} == set(RowResult) - {
+        RowResult.STAYS_HEAD,
+        RowResult.UNSCORED,
+    }
+    for number, delta in enumerate(deltas):
+        before, manifest = manifest, write_manifest(tmp_path, f"{number}", delta.rows, signal, manifest)
+        assert (manifest.previous, manifest.rows) == (before.id, len(delta.rows))
+        found = check_manifest(folder, f"{number}.json", signal, checks, tmp_path)
+        assert found.faults.listed == []
+        named = {row.image.image_id: row for row in delta.rows}
+        assert {named[each].result for each in delta.pins} == {RowResult.ELSEWHERE_PINNED}
+        assert {named[each].head for each in delta.forbids} <= set(delta.forbids.values())
+    assert {row.head for row in deltas[-1].rows} & set(old.lone)
+
+
+def test_the_same_seed_gives_the_same_rows(old: OldImages) -> None:
+    again = old_images(random.Random(1))
+    assert again.snapshot == old.snapshot
+    assert old_images(random.Random(2)).snapshot != old.snapshot
