@@ -1,8 +1,9 @@
 """A first load and a chain of deltas, from a folder that the job watches, while the parts that they need are killed.
 
-New images flow all the while. The snapshot appears in the folder; parts are killed each time that the load has come to
-another share of its rows, drawn by chance. Once it is live, people pin and forbid what later rows contradict. Then each
-delta appears while the one before it enters, and parts are killed each time that the chain has come to another row.
+The snapshot appears in the folder, and new images flow as soon as its load has begun: a service that has decided images
+takes none. Parts are killed each time that the load has come to another share of its rows, drawn by chance. Once it is
+live, people pin and forbid what later rows contradict. Then each delta appears while the one before it enters, and
+parts are killed each time that the chain has come to another row.
 
 A kill is `kill -9` of a part that runs: the storage server, the search server, the task manager, where the watcher of
 the folder and all operators live, or the job manager.
@@ -104,7 +105,6 @@ def load_under_kills(world: World, old: OldImages, kills: int, tell: Callable[[s
     """
     run = _Run(world, old, tell)
     in_load, in_deltas = planned_kills(kills, world.chance)
-    world.flow.start()
     load_s = run.load(in_load)
     with settled(world):
         tell(f"after the first load: {compared(world)}")
@@ -142,6 +142,8 @@ class _Run:
         began = self._world.calm.began.request
         assert began is not None
         assert began.manifest_id == manifest.id, "the second service began with something else"
+        self._await(partial(self._is_loaded, 0.0), "the begin of the first load")
+        self._world.flow.start()
         for kill in kills:
             self._await(partial(self._is_loaded, kill.at), f"{kill.at:.0%} of the first load")
             self._kill(kill, "of the first load")
@@ -243,11 +245,11 @@ def _name(number: int) -> str:
 
 def _say(world: World, deltas: Iterable[Delta]) -> None:
     """Pins and forbids images that come later."""
-    with world.stack.storage() as storage:
+    with servers(world.stack.settings, None, Right.WRITE) as both:
         for delta in deltas:
             for kind, said in ((OverrideKind.PIN, delta.pins), (OverrideKind.FORBID, delta.forbids)):
                 for image_id, target in said.items():
-                    storage.override(OverrideRequest(kind, (ImageId(image_id),), ImageId(target), author="chaos"))
+                    both.storage.override(OverrideRequest(kind, (ImageId(image_id),), ImageId(target), author="chaos"))
 
 
 def _streamed(world: World) -> list[ImageRow]:
