@@ -160,8 +160,8 @@ class _Run:
             _Event(max(0.0, sum(rows[:number]) - chance.uniform(1, max(rows) / 2)), partial(self._add, number, delta))
             for number, delta in enumerate(deltas)
         ]
-        strikes = [_Event(kill.at * total, partial(self._kill, kill, "of the deltas")) for kill in kills]
-        for event in sorted([*writes, *strikes], key=lambda event: event.at_row):
+        events = [_Event(kill.at * total, partial(self._kill, kill, "of the deltas")) for kill in kills]
+        for event in sorted([*writes, *events], key=lambda event: event.at_row):
             self._await(partial(self._has_entered, event.at_row, total), f"row {event.at_row:.0f} of {total}")
             event.act()
         self._await(lambda: _all_live(self._stack, len(deltas)), "the deltas")
