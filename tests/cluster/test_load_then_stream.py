@@ -16,15 +16,13 @@ import pytest
 
 from core.access import Right
 from core.first_loads import LoadRequest
-from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from manifests.folder import open_folder, read_manifest
 from manifests.image_files import ImageRow, Vector
 from neardup.errors import NotFoundError
-from neardup.events_pb2 import FLOAT16
 from stream.bootstrap.loading import Servers, until_live
 from stream.cli.main import main
 from stream.local.resolved import resolved_toml
-from tests.support.sequence import Sequenced, servers
+from tests.support.sequence import Sequenced, joined, servers
 from tests.support.stack import Stack, sample_rows
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -42,20 +40,6 @@ def an_order(seed: int) -> list[ImageRow]:
         at = dice.randrange(rows.index(again) + 1, len(rows) + 1)
         rows.insert(at, replace(again, version=2, search=other.search, score=other.score))
     return rows
-
-
-def joined(row: ImageRow) -> bytes:
-    """Its record of the order."""
-    image = JoinedImage(
-        image_id=row.image_id,
-        image_version=row.version,
-        search_type=FLOAT16,
-        search_vector=row.search.data,
-        score_type=FLOAT16,
-        score_vector=row.score.data,
-        arrived_at_ms=5,
-    )
-    return JoinedRecord(image=image).SerializeToString()
 
 
 def verdicts(stack: Stack, rows: Sequence[ImageRow]) -> dict[str, dict[str, Any]]:

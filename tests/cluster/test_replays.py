@@ -14,19 +14,16 @@ import pytest
 from core.access import Right
 from core.delete_requests import DeleteRequest, delete_record
 from core.known_verdicts import KnownVerdict
-from core.protos.joined_pb2 import JoinedImage, JoinedRecord
 from core.replay_requests import Lane, ReplayRequest
 from core.traces import parse_trace
 from core.types import Cause, ImageId
-from manifests.image_files import ImageRow
 from neardup.errors import NotFoundError
-from neardup.events_pb2 import FLOAT16
 from operators.admit import ReplayLane, replay_record
 from stream.replay.choice import ReplaySelection
 from stream.replay.differences import DiffReport
 from stream.replay.service import ReplayService
 from stream.replay.trial_service import TrialService
-from tests.support.sequence import run_sequence, servers
+from tests.support.sequence import joined, run_sequence, servers
 from tests.support.stack import Stack, sample_rows
 
 pytestmark = [pytest.mark.cluster]
@@ -34,20 +31,6 @@ pytestmark = [pytest.mark.cluster]
 LOG = "topic-of-joined"
 UNSCORED = 7
 """The position of an image that is written without scores."""
-
-
-def joined(row: ImageRow) -> bytes:
-    """The record of the order for an image of the sample."""
-    image = JoinedImage(
-        image_id=row.image_id,
-        image_version=row.version,
-        search_type=FLOAT16,
-        search_vector=row.search.data,
-        score_type=FLOAT16,
-        score_vector=row.score.data,
-        arrived_at_ms=5,
-    )
-    return JoinedRecord(image=image).SerializeToString()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,9 @@ from crc32c import crc32c
 
 from core.access import Right
 from core.dead_letters import BadRecord, Reason
+from core.protos.joined_pb2 import JoinedImage, JoinedRecord
+from manifests.image_files import ImageRow
+from neardup.events_pb2 import FLOAT16
 from operators.assign import AssignStep
 from operators.clients import open_scorer, open_search, open_storage
 from operators.in_flight_pb2 import InFlight
@@ -30,6 +33,20 @@ from tests.support.stack import Stack, stack_settings
 
 
 def _ignore(reason: Reason) -> None: ...
+
+
+def joined(row: ImageRow) -> bytes:
+    """The record of the order for an image of the sample."""
+    image = JoinedImage(
+        image_id=row.image_id,
+        image_version=row.version,
+        search_type=FLOAT16,
+        search_vector=row.search.data,
+        score_type=FLOAT16,
+        score_vector=row.score.data,
+        arrived_at_ms=5,
+    )
+    return JoinedRecord(image=image).SerializeToString()
 
 
 @contextmanager
